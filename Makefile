@@ -1,0 +1,56 @@
+# Everything a developer runs. `make` alone tells what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check docs bench simulate chaos-embedded night clean
+
+help: ## tell what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(STAMP) ## make .venv and install the project into it (done once)
+
+$(STAMP): pyproject.toml constraints.txt scripts/create-venv
+	@[ -x $(PYTHON) ] || sh scripts/create-venv $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## a storm of alerts on this machine, without Kafka
+	@$(VENV)/bin/correlator demo
+
+test: setup ## all tests, in random order
+	@$(PYTHON) -m pytest
+
+check: setup ## lint, format, types, import contracts
+	@$(VENV)/bin/ruff check --quiet
+	@$(VENV)/bin/ruff format --check --quiet
+	@$(VENV)/bin/mypy --no-error-summary
+	@PYTHONPATH=src $(VENV)/bin/lint-imports --no-logo
+
+docs: setup ## regenerate the documents that are written from code
+	@$(PYTHON) -m correlator.cli.docs
+
+bench: setup ## speed, memory and restore against their targets
+	@$(PYTHON) -m benchmarks.offline
+	@$(PYTHON) -m benchmarks.embedded
+	@$(PYTHON) -m benchmarks.memory
+	@$(PYTHON) -m benchmarks.restore
+
+simulate: setup ## random workloads, splits and crashes on virtual time
+	@$(PYTHON) -m tests.simulation
+
+chaos-embedded: setup ## kill the embedded service again and again; nothing may be lost or doubled
+	@$(PYTHON) -m loadtest.chaos_embedded
+
+night: setup ## the tests with the large hypothesis profile, then the simulation (hours)
+	@HYPOTHESIS_PROFILE=night $(PYTHON) -m pytest --timeout=3600
+	@$(PYTHON) -m tests.simulation
+
+clean: ## remove .venv, caches and benchmark inputs
+	@rm -rf $(VENV) .bench .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Load: generated storms with their ground truth, for benchmarks, accuracy figures and chaos runs."""

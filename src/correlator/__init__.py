@@ -1,0 +1,1 @@
+"""Turn storms of alerts into a few incidents that name their cause."""

@@ -1,0 +1,157 @@
+"""Checked rules files to one `RuleSet`: sections merged, alert rules in the order of files, contradictions found."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Final
+
+from correlator.config.located import Document, Path
+from correlator.config.matchers import parse_matchers
+from correlator.config.nearest import Suggester
+from correlator.config.problem import Findings, Mark
+from correlator.config.schema import (
+    AlertSection,
+    ExpirySection,
+    GroupingSection,
+    IdentitySection,
+    RetentionSection,
+    TimeSection,
+)
+from correlator.config.validate import Schema, Validated, path_text
+from correlator.model.instant import Duration, format_duration
+from correlator.model.rule import AlertRule, Expiry, Grouping, Identity, Matcher, MatchOperator, Retention, RuleSet, TimeRules
+from correlator.model.topology import Topology
+
+RULES_LIMIT: Final = 10_000
+"""Alert rules of one set; each new alert is compared with them in turn."""
+_SUBSETS_OF: Final = 6
+"""Matchers of a rule whose every subset is looked for among earlier rules (64 look-ups)."""
+
+
+class RulesCompiler:
+    """Merges checked files; `compile` answers the rules, which are only to be used when no errors were found."""
+
+    def __init__(self, files: Sequence[Validated], *, findings: Findings) -> None:
+        self._files = files
+        self._findings = findings
+        self._owner_by_section: dict[str, Document] = {}
+        self._alerts: list[tuple[AlertRule, Document, Path]] = []
+
+    def compile(self) -> RuleSet:
+        """Merge, check what concerns more than one section, and answer the rules."""
+        identity = self._merged("identity", IdentitySection)
+        time = self._merged("time", TimeSection)
+        expiry = self._merged("expiry", ExpirySection)
+        grouping = self._merged("grouping", GroupingSection)
+        retention = self._merged("retention", RetentionSection)
+        self._alerts = [alert for file in self._files for alert in _alerts(file)]
+        rules = RuleSet(
+            identity=Identity(ignore=identity.ignore, only=identity.only),
+            time=TimeRules(reorder=time.reorder, lateness=time.lateness, max_hold=time.max_hold),
+            expiry=Expiry(native=expiry.native, alertmanager=expiry.alertmanager),
+            grouping=Grouping(hops=grouping.hops, window=grouping.window, settle=grouping.settle),
+            retention=Retention(close_after=retention.close_after, closed=retention.closed, alert=retention.alert),
+            alerts=tuple([rule for rule, _, _ in self._alerts]),
+        )
+        self._check_durations(rules)
+        self._check_names()
+        self._check_reach()
+        return rules
+
+    def check_services(self, topology: Topology, suggester: Suggester) -> None:
+        """Warn of alert rules that name a service which a topology that is not empty lacks."""
+        if not topology.nodes:
+            return
+        for rule, document, path in self._alerts:
+            for matcher in rule.match:
+                if matcher.label == "service" and matcher.operator is MatchOperator.EQUAL and matcher.value not in topology.node_by_name:
+                    self._findings.warning(
+                        document.mark((*path, "match")),
+                        f"alert rule '{rule.name}' names the service '{matcher.value}', which no topology has",
+                        hint=suggester.hint(matcher.value, topology.node_by_name),
+                    )
+
+    def _merged(self, key: str, kind: type[Schema]) -> Schema:
+        merged: Schema | None = None
+        for file in self._files:
+            section = file.section(key, kind)
+            if section is None:
+                continue
+            earlier = self._owner_by_section.get(key)
+            if earlier is None:
+                self._owner_by_section[key] = file.document
+                merged = section
+                continue
+            first = earlier.mark((key,), of_key=True)
+            self._findings.error(file.document.mark((key,), of_key=True), f"'{key}' is already set at {first}; keep one of them")
+        return merged if merged is not None else kind()
+
+    def _mark(self, *path: str) -> Mark | None:
+        document = self._owner_by_section.get(path[0])
+        return document.mark(path) if document is not None else None
+
+    def _check_durations(self, rules: RuleSet) -> None:
+        reorder = rules.time.reorder
+        self._check_above("expiry.native", rules.expiry.native, floor=reorder)
+        self._check_above("expiry.alertmanager", rules.expiry.alertmanager, floor=reorder)
+        for rule, document, path in self._alerts:
+            if rule.expiry is not None and rule.expiry <= reorder:
+                self._refuse_below(document.mark((*path, "expiry")), f"{path_text(path)}.expiry", pair=(rule.expiry, reorder))
+        self._check_above("time.lateness", rules.time.lateness, floor=reorder)
+        if rules.retention.closed < rules.retention.close_after:
+            where = self._mark("retention", "closed") or Mark("")
+            closed, after = format_duration(rules.retention.closed), format_duration(rules.retention.close_after)
+            self._findings.error(where, f"retention.closed ({closed}) must not be less than retention.close_after ({after})")
+
+    def _check_above(self, name: str, duration: Duration, *, floor: Duration) -> None:
+        if duration <= floor:
+            where = self._mark(*name.split(".")) or self._mark("time", "reorder") or Mark("")
+            self._refuse_below(where, name, pair=(duration, floor))
+
+    def _refuse_below(self, where: Mark, name: str, *, pair: tuple[Duration, Duration]) -> None:
+        duration, floor = map(format_duration, pair)
+        self._findings.error(where, f"{name} ({duration}) must be more than time.reorder ({floor})")
+
+    def _check_names(self) -> None:
+        first_by_name: dict[str, Mark] = {}
+        for rule, document, path in self._alerts:
+            where = document.mark((*path, "name"))
+            first = first_by_name.setdefault(rule.name, where)
+            if first is not where:
+                self._findings.error(where, f"duplicate alert rule '{rule.name}', first written at {first}")
+        if len(self._alerts) > RULES_LIMIT:
+            _, document, path = self._alerts[RULES_LIMIT]
+            self._findings.error(document.mark(path), f"more than {RULES_LIMIT} alert rules")
+
+    def _check_reach(self) -> None:
+        earlier: dict[frozenset[Matcher], str] = {}
+        for rule, document, path in self._alerts:
+            matchers = frozenset(rule.match)
+            covering = next((earlier[subset] for subset in _subsets(rule.match) if subset in earlier), None)
+            if covering is not None:
+                message = f"alert rule '{rule.name}' is never reached: '{covering}' above matches all that it matches"
+                self._findings.warning(document.mark((*path, "name")), message)
+            earlier.setdefault(matchers, rule.name)
+
+
+def _alerts(file: Validated) -> Iterator[tuple[AlertRule, Document, Path]]:
+    for path, section in file.members("alerts", AlertSection):
+        yield _alert(section), file.document, path
+
+
+def _alert(section: AlertSection) -> AlertRule:
+    return AlertRule(
+        name=section.name,
+        match=tuple([matcher for text in section.match for matcher in parse_matchers(text)]),
+        hold=section.hold,
+        keep_firing=section.keep_firing_for,
+        settle=section.settle,
+        expiry=section.expiry,
+    )
+
+
+def _subsets(matchers: tuple[Matcher, ...]) -> Iterator[frozenset[Matcher]]:
+    """Yield sets of these matchers from none to all; of many matchers only none, each alone, and all."""
+    sizes = range(len(matchers) + 1) if len(matchers) <= _SUBSETS_OF else (0, 1, len(matchers))
+    for size in sizes:
+        for subset in combinations(matchers, size):
+            yield frozenset(subset)

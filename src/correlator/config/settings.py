@@ -1,0 +1,138 @@
+"""Settings of `correlator run --config FILE`: where it listens, what it reads and how often it writes."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from correlator.config.load import read_file
+from correlator.config.nearest import Suggester
+from correlator.config.problem import ConfigError, Findings
+from correlator.config.schema import Between, Name, Section, durations_as_text, mistake, unlisted
+from correlator.config.validate import validate
+from correlator.model.instant import HOUR, SECOND, Duration
+
+_PORT_LIMIT = 65535
+
+
+class HttpSettings(Section):
+    """The HTTP server of health, metrics and the API."""
+
+    listen: Annotated[str, Field(strict=True)] = Field(
+        default="127.0.0.1:8080", description="Address and port; `[::1]:8080` for IPv6, port 0 takes a free one."
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        is_port = port.isascii() and port.isdigit() and len(port) <= len(str(_PORT_LIMIT)) and int(port) <= _PORT_LIMIT
+        is_host = bool(host) and (":" not in host or (host.startswith("[") and host.endswith("]")))
+        if not (colon and is_port and is_host):
+            raise mistake(f"must be an address and a port such as 127.0.0.1:8080, not '{value}'")
+        return value
+
+    @property
+    def host(self) -> str:
+        """The address without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port, 0 for any free one."""
+        return int(self.listen.rpartition(":")[2])
+
+
+class CheckpointSettings(Section):
+    """When changed state is written beside the log; whichever comes first."""
+
+    rows: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(default=50_000, description="After so many changed rows.")
+    every: Annotated[Duration, BeforeValidator(Between(SECOND, HOUR)), durations_as_text] = Field(
+        default=5 * SECOND, description="After so much time."
+    )
+
+
+class BatchSettings(Section):
+    """How much one transaction takes."""
+
+    records: Annotated[int, Field(strict=True, ge=1, le=100_000)] = Field(default=16_000, description="Raw records at most.")
+
+
+class TopicSettings(Section):
+    """One raw topic that intake reads."""
+
+    name: Annotated[Name, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(description="Its name, without the prefix.")
+    format: Literal["auto", "native", "alertmanager", "cloudevents"] = Field(
+        default="auto", description="The shape of its records; `auto` tells it record by record."
+    )
+    arrival: Literal["record", "item"] = Field(
+        default="record", description="When an item arrived: the record's timestamp, or its own `receivedAt` (recordings)."
+    )
+    partitions: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(default=1, description="Partitions to create it with.")
+
+
+class LimitSettings(Section):
+    """What memory and messages may grow to; beyond, the oldest or largest is refused, counted and logged."""
+
+    active_alerts: Annotated[int, Field(strict=True, ge=1000, le=50_000_000)] = Field(
+        default=2_000_000, description="Alerts remembered by one core."
+    )
+    record_bytes: Annotated[int, Field(strict=True, ge=1024, le=64 * 1024 * 1024)] = Field(
+        default=1024 * 1024, description="Length of a raw record; a longer one is a dead letter."
+    )
+
+
+class Settings(Section):
+    """All settings of a run; each may be left out."""
+
+    rules: Annotated[tuple[Name, ...], BeforeValidator(unlisted)] = Field(
+        default=("rules",), description="Files and folders of rules, relative to this file."
+    )
+    topology: Annotated[tuple[Name, ...], BeforeValidator(unlisted)] = Field(
+        default=("topologies",), description="Files and folders of topologies, relative to this file."
+    )
+    prefix: Annotated[str, Field(strict=True, pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] = Field(
+        default="correlator", description="What the names of all topics, groups and transactions of this application begin with."
+    )
+    http: HttpSettings = Field(default=HttpSettings(), description="The HTTP server.")
+    checkpoint: CheckpointSettings = Field(default=CheckpointSettings(), description="When state is written.")
+    batch: BatchSettings = Field(default=BatchSettings(), description="How much one transaction takes.")
+    topics: Annotated[tuple[TopicSettings, ...], BeforeValidator(unlisted)] = Field(
+        default=(TopicSettings(name="events"),), description="The raw topics."
+    )
+    limits: LimitSettings = Field(default=LimitSettings(), description="What memory and messages may grow to.")
+
+    @model_validator(mode="after")
+    def _each_topic_once(self) -> Self:
+        names = [topic.name for topic in self.topics]
+        twice = next((name for rank, name in enumerate(names) if name in names[:rank]), None)
+        if twice is not None:
+            raise mistake(f"names the topic '{twice}' twice")
+        if not names:
+            raise mistake("names no topic to read; leave 'topics' out to read 'events'")
+        return self
+
+
+def load_settings(path: str | None) -> Settings:
+    """Read settings from a file or `-`, or answer the defaults where there is none; paths in it are relative to it.
+
+    Raises `ConfigError` with every problem.
+    """
+    if path is None:
+        return Settings()
+    findings = Findings()
+    document = read_file(path, findings)
+    settings: object = None
+    if document is not None:
+        settings = validate(document, Settings, findings=findings, suggester=Suggester()).model
+    if findings.has_errors:
+        raise ConfigError(findings.problems())
+    assert isinstance(settings, Settings), "no errors were found"
+    folder = Path() if path == "-" else Path(path).parent
+    return settings.model_copy(
+        update={
+            "rules": tuple([os.fspath(folder / entry) for entry in settings.rules]),
+            "topology": tuple([os.fspath(folder / entry) for entry in settings.topology]),
+        }
+    )

@@ -1,0 +1,1 @@
+"""The machine that owns alerts and incidents: step, rows, restore."""

@@ -1,0 +1,205 @@
+"""The lifecycle of incidents: alerts join, incidents settle, recover, relapse and close, by the table in `model.incident`.
+
+In: alerts that began or ended to count, and instants. Out: which incidents changed, and why.
+Remembers incidents by id and when each must be woken.
+"""
+
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+import msgspec
+import xxhash
+
+from correlator.model.incident import FINAL_STATES, IncidentMove, IncidentState, Why, next_incident_state
+from correlator.model.instant import NEVER, Duration, Instant
+from correlator.model.rule import RuleSet
+from correlator.state.records import INCIDENT_PREFIX, Alert, Hit, Incident, Row, pack_incident, unpack_incident
+
+_DOMAIN_DIGITS: Final = 4
+_WHY_BY_MOVE: Final = {
+    IncidentMove.SETTLED: Why.SETTLED,
+    IncidentMove.RECOVERED: Why.RECOVERED,
+    IncidentMove.RELAPSED: Why.RELAPSED,
+    IncidentMove.STAYED_WELL: Why.STAYED_WELL,
+    IncidentMove.EMPTIED: Why.EMPTIED,
+}
+
+
+class Joining(msgspec.Struct, frozen=True):
+    """What an incident must know of an alert that joins it. `severity` is a rank, larger is worse."""
+
+    alert: Alert
+    entity: str
+    condition: str
+    onset: Instant
+    instant: Instant
+    settle: Duration
+    severity: int
+
+
+class IncidentBook:
+    """Incidents and their moves. What changed since the last `taken` is kept in order."""
+
+    def __init__(self, rules: RuleSet, domain: str) -> None:
+        self.rules = rules
+        self.incidents: dict[str, Incident] = {}
+        self.dirty: dict[str, Incident] = {}
+        self.forgotten: list[str] = []
+        self._prefix = xxhash.xxh3_64_hexdigest(domain.encode())[:_DOMAIN_DIGITS]
+        self._dues: list[tuple[Instant, str]] = []
+        self._changed: dict[str, None] = {}
+
+    def new(self, alert: Alert, scope: tuple[str, ...], onset: Instant) -> Incident:
+        """Make an incident that begins with this alert; its id is derived from both."""
+        seed = alert.fingerprint + onset.to_bytes(9, "big", signed=True)
+        identifier = base = self._prefix + xxhash.xxh3_64_hexdigest(seed)
+        copies = 1
+        while identifier in self.incidents:
+            copies += 1
+            identifier = f"{base}-{copies}"
+        incident = Incident(identifier, scope, opened=onset, updated=onset, last_new=onset, due=NEVER)
+        self.incidents[identifier] = incident
+        return incident
+
+    def join(self, incident: Incident, joining: Joining, why: Why) -> Hit | None:
+        """Let an alert count in an incident; answers the hit when its entity is new there."""
+        alert = joining.alert
+        if not incident.members:
+            incident.opened, incident.last_new = joining.instant, joining.onset
+        if alert.incident != incident.id:
+            incident.members.append(alert.fingerprint)
+            alert.incident = incident.id
+        incident.firing += 1
+        incident.worst = max(incident.worst, joining.severity)
+        if why is not Why.RETURNED:
+            incident.last_new = max(incident.last_new, joining.onset)
+        if incident.state is IncidentState.PENDING:
+            self._set_due(incident, min(incident.due, joining.instant + joining.settle))
+        self._note(incident, why, joining.instant)
+        return self._hit(incident, joining)
+
+    def relapse(self, incident: Incident, instant: Instant) -> None:
+        """Reopen a resolved incident."""
+        self._move(incident, IncidentMove.RELAPSED, instant)
+        self._set_due(incident, NEVER)
+
+    def clear(self, incident: Incident, why: Why, instant: Instant) -> bool:
+        """Note that one member no longer counts; answers whether that was the last and the incident recovered."""
+        assert incident.firing > 0, f"{incident.id} has no firing member left to clear"
+        incident.firing -= 1
+        self._note(incident, why, instant)
+        if incident.firing:
+            return False
+        self._move(incident, IncidentMove.RECOVERED, instant)
+        self._set_due(incident, instant + self.rules.retention.close_after)
+        return True
+
+    def guess(self, incident: Incident, alert: Alert, effect: Instant) -> None:
+        """List an alert before it is judged."""
+        incident.guesses[alert.fingerprint] = effect
+        alert.guess = incident.id
+        self._note(incident, Why.GUESSED, incident.updated if incident.members else effect)
+
+    def sketch(self, incident: Incident, joining: Joining) -> Hit | None:
+        """Note where a guessed alert lies, in an incident made of guesses alone; answers the hit when its entity is new there."""
+        return self._hit(incident, joining)
+
+    def guessed_until(self, alert: Alert) -> Instant:
+        """Answer when the turn is judged for which an alert was guessed, `NEVER` when nothing is guessed of it."""
+        incident = self.incidents.get(alert.guess or "")
+        return incident.guesses.get(alert.fingerprint, NEVER) if incident is not None else NEVER
+
+    def unguess(self, alert: Alert, instant: Instant) -> None:
+        """Take back what was guessed of an alert; an incident made of guesses alone is withdrawn with its last."""
+        incident = self.incidents.get(alert.guess or "")
+        alert.guess = None
+        if incident is None or incident.guesses.pop(alert.fingerprint, None) is None:
+            return
+        if not incident.members and not incident.guesses:
+            self._move(incident, IncidentMove.EMPTIED, instant)
+            self._set_due(incident, instant + self.rules.retention.closed)
+        else:
+            self._note(incident, Why.MOVED, instant)
+
+    def next_due(self) -> Instant:
+        """Answer when the next incident is due, `NEVER` when there is none."""
+        while self._dues:
+            due, identifier = self._dues[0]
+            incident = self.incidents.get(identifier)
+            if incident is not None and incident.due == due:
+                return due
+            heappop(self._dues)
+        return NEVER
+
+    def wake(self, instant: Instant) -> Incident:
+        """Move the incident that is due: settle, close, or forget it."""
+        incident = self.incidents[heappop(self._dues)[1]]
+        if incident.state is IncidentState.PENDING:
+            self._move(incident, IncidentMove.SETTLED, instant)
+            incident.was_open = True
+            self._set_due(incident, NEVER)
+        elif incident.state is IncidentState.RESOLVED:
+            self._move(incident, IncidentMove.STAYED_WELL, instant)
+            self._set_due(incident, instant + self.rules.retention.closed)
+        else:
+            assert incident.state in FINAL_STATES, f"{incident.id} is {incident.state} and was woken"
+            del self.incidents[incident.id]
+            self.forgotten.append(incident.id)
+            self._changed[incident.id] = None
+        return incident
+
+    def taken(self) -> list[Incident]:
+        """Answer the incidents that changed since the last call, each with its `why`, and its revision moved on."""
+        changed = [incident for incident in self.dirty.values() if incident.id in self.incidents]
+        for incident in changed:
+            incident.revision += 1
+            self._changed[incident.id] = None
+        self.dirty = {}
+        return changed
+
+    def rows(self) -> list[Row]:
+        """Answer the rows that changed since the last call."""
+        rows: list[Row] = []
+        for identifier in self._changed:
+            incident = self.incidents.get(identifier)
+            rows.append(pack_incident(incident) if incident is not None else (INCIDENT_PREFIX + identifier.encode(), None))
+        self._changed = {}
+        return rows
+
+    def restore(self, values: list[bytes]) -> None:
+        """Take over incidents from their rows."""
+        for value in values:
+            incident = unpack_incident(value)
+            self.incidents[incident.id] = incident
+            self._dues.append((incident.due, incident.id))
+        heapify(self._dues)
+
+    def _hit(self, incident: Incident, joining: Joining) -> Hit | None:
+        hit = incident.hits.get(joining.entity)
+        if hit is None:
+            hit = Hit(joining.entity, joining.onset, joining.onset, joining.condition, joining.alert.fingerprint)
+            incident.hits[joining.entity] = hit
+            return hit
+        hit.alerts += 1
+        hit.last = max(hit.last, joining.onset)
+        if (joining.onset, joining.alert.fingerprint) < (hit.onset, hit.fingerprint):
+            hit.onset, hit.condition, hit.fingerprint = joining.onset, joining.condition, joining.alert.fingerprint
+        return None
+
+    def _set_due(self, incident: Incident, due: Instant) -> None:
+        if due != incident.due:
+            incident.due = due
+            if due < NEVER:
+                heappush(self._dues, (due, incident.id))
+
+    def _move(self, incident: Incident, move: IncidentMove, instant: Instant) -> None:
+        incident.state = next_incident_state(incident.state, move)
+        self._note(incident, _WHY_BY_MOVE[move], instant)
+
+    def _note(self, incident: Incident, why: Why, instant: Instant) -> None:
+        incident.updated = max(incident.updated, instant)
+        if incident.id not in self.dirty:
+            self.dirty[incident.id] = incident
+            incident.why = []
+        if why not in incident.why:
+            incident.why.append(why)

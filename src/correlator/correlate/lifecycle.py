@@ -1,0 +1,386 @@
+"""The lifecycle of alerts: repeats fold, turns wait until they can be judged in order, stretches start and end.
+
+In: the rows of frames, and the instants the machine's position passes. Out: `Change` values: a stretch began to count, or ended.
+Remembers alerts by fingerprint, turns that wait, and who must be woken when.
+
+Two roads. A firing statement about a steady alert moves `last_seen` at once: that commutes with everything that may still
+arrive, because firing times later than the position are kept (`Alert.recent`). Whatever may be a turn waits until the position
+reaches its effect and is judged in the order of (effect, at, fingerprint, status); timers run in the same order, after items of the same instant.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+import msgspec
+
+from correlator.frames.frame import PLAIN_FIRING, SPECIAL, Extra, Frame, News
+from correlator.model.alert import AlertMove, AlertState, Status, next_alert_state
+from correlator.model.event import Flag, Origin, Verdict
+from correlator.model.incident import Why
+from correlator.model.instant import NEVER, Instant
+from correlator.model.rule import RuleSet
+from correlator.state.records import ALERT_PREFIX, Alert, Row, Turn, pack_alert, pack_turn, turn_key, unpack_alert, unpack_turn
+from correlator.state.wheel import TimerWheel
+
+_LABELS: Final = msgspec.json.Decoder(dict[str, str])
+_NOTHING: Final = Extra()
+_WHY_BY_MOVE: Final = {AlertMove.CLEARED: Why.CLEARED, AlertMove.EXPIRED: Why.EXPIRED, AlertMove.KEEP_ENDED: Why.CLEARED}
+_HEARD: Final = (AlertState.FIRING, AlertState.HELD)
+
+
+class ChangeKind(StrEnum):
+    """What other stages must know of an alert."""
+
+    BEGAN = "began"
+    ENDED = "ended"
+    NOTED = "noted"
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One happening of one alert at one instant of the machine's position. `began` counts; `noted` only changes its document."""
+
+    kind: ChangeKind
+    alert: Alert
+    instant: Instant
+    why: Why
+    onset: Instant = 0
+
+
+class Lifecycle:
+    """Alerts and their turns. `rules` may be swapped; stretches under way keep the rule they began with."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.rules = rules
+        self.alerts: dict[bytes, Alert] = {}
+        self.verdicts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
+        self.unlabelled = 0
+        self.arrived: list[Turn] = []
+        self.relabelled: list[Alert] = []
+        self.order = 0
+        self._turns: list[tuple[Instant, Instant, bytes, int, int, Turn]] = []
+        self._fresh: dict[int, Turn] = {}
+        self._wheel: TimerWheel[Alert] = TimerWheel(self._due)
+        self._changed: list[Alert] = []
+        self._deleted: dict[bytes, None] = {}
+
+    def receive(self, frame: Frame, position: Instant) -> None:
+        """Take a frame's rows; none is judged before `advance`. Turns that arrived are listed in `arrived` until the next frame."""
+        self.arrived, self.relabelled = [], []
+        free = self._relabel(frame) if self.rules.identity.ignore or self.rules.identity.only else 0
+        alerts, repeats = self.alerts, 0
+        columns = zip(frame.fingerprints, frame.statuses, frame.counts, frame.firsts, strict=True)
+        for row, (fingerprint, status, count, first) in enumerate(columns):
+            alert = alerts.get(fingerprint)
+            if alert is None or not alert.is_steady or status != PLAIN_FIRING:
+                self._wait(frame, row, alert)
+                continue
+            last = alert.last_seen
+            if first > last + alert.expiry:
+                self._wait(frame, row, alert)
+                continue
+            repeats += count
+            alert.count += count
+            if count == 1 and last <= position and first >= last:
+                alert.before, alert.last_seen = last, first
+                if alert.recent:
+                    alert.recent = ()
+            else:
+                extra = frame.extras.get(row, _NOTHING)
+                self._refresh(alert, [first, *extra.more], position)
+            if not alert.is_changed:
+                alert.is_changed = True
+                self._changed.append(alert)
+        self.verdicts[Verdict.REPEAT] += repeats - free
+        self.verdicts[Verdict.UPDATE] += free
+
+    def next_instant(self) -> Instant:
+        """Answer when the next turn or timer is due, `NEVER` when there is none."""
+        due = self._wheel.next_due()
+        return min(due, self._turns[0][0]) if self._turns else due
+
+    def advance(self, instant: Instant) -> Iterator[Change]:
+        """Judge the first turn or timer due, at `instant` (its due time, or later when it came after its time); answers what changed."""
+        if self._turns and self._turns[0][0] <= self._wheel.next_due():
+            turn = heappop(self._turns)[-1]
+            if self._fresh.pop(turn.order, None) is None:
+                self._deleted[turn_key(turn)] = None
+            yield from self._judge(turn, instant)
+        else:
+            yield from self._wake(self._wheel.pop(), instant)
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait to be judged."""
+        return sum(entry[-1].count for entry in self._turns)
+
+    def rows(self) -> list[Row]:
+        """Answer the rows that changed since the last call."""
+        rows: list[Row] = [(key, None) for key in self._deleted]
+        for alert in self._changed:
+            alert.is_changed = False
+            if self.alerts.get(alert.fingerprint) is alert:
+                rows.append(pack_alert(alert))
+        rows.extend([pack_turn(turn) for turn in self._fresh.values()])
+        self._changed, self._deleted, self._fresh = [], {}, {}
+        return rows
+
+    def restore(self, rows: list[tuple[bytes, bytes]]) -> None:
+        """Take over alerts and turns from their rows; the rest is derived."""
+        for key, value in rows:
+            if key.startswith(ALERT_PREFIX):
+                self.alerts[key[1:]] = unpack_alert(key, value)
+            else:
+                turn = unpack_turn(value)
+                self._turns.append((turn.effect, turn.at, turn.fingerprint, turn.status, turn.order, turn))
+        heapify(self._turns)
+        for entry in self._turns:
+            self.alerts[entry[2]].waiting += 1
+        for alert in self.alerts.values():
+            alert.is_steady = self._is_steady(alert)
+            self._wheel.schedule(alert)
+
+    # Roads in
+
+    def _relabel(self, frame: Frame) -> int:
+        """Take over labels outside the identity that changed on steady alerts; answers how many items said so."""
+        updates = 0
+        for row, news in frame.news.items():
+            alert = self.alerts.get(frame.fingerprints[row])
+            if alert is None or not alert.is_steady or frame.statuses[row] != PLAIN_FIRING:
+                continue
+            if alert.labels != news.labels and _LABELS.decode(alert.labels) != _LABELS.decode(news.labels):
+                alert.labels = news.labels
+                self.relabelled.append(alert)
+                self.touch(alert)
+                updates += 1
+        return updates
+
+    def _wait(self, frame: Frame, row: int, alert: Alert | None) -> None:
+        """Queue a row that may be a turn. An alert seen for the first time is remembered at once, with the labels its row brought."""
+        news = frame.news.get(row)
+        if alert is None:
+            alert = self._meet(frame.fingerprints[row], news)
+        extra = frame.extras.get(row, _NOTHING)
+        status, first = frame.statuses[row] & ~SPECIAL, frame.firsts[row]
+        turn = Turn(
+            extra.effect if extra.effect is not None else first,
+            first,
+            alert.fingerprint,
+            status,
+            frame.counts[row],
+            extra.more,
+            extra.flags,
+            extra.expires,
+            news.annotations if news is not None else None,
+            news.value if news is not None else None,
+        )
+        for one in _split(turn):
+            self._queue(alert, one)
+            self.arrived.append(one)
+
+    def _meet(self, fingerprint: bytes, news: News | None) -> Alert:
+        if news is None:
+            self.unlabelled += 1
+            message = "an unknown fingerprint came without labels: intake and correlate disagree on what was sent"
+            raise AssertionError(message)
+        expiry = self.rules.expiry.native if news.origin is Origin.NATIVE else self.rules.expiry.alertmanager
+        alert = Alert(fingerprint, news.labels, news.annotations, news.value, expiry, news.origin)
+        self.alerts[fingerprint] = alert
+        self.touch(alert)
+        return alert
+
+    def _queue(self, alert: Alert, turn: Turn) -> None:
+        alert.waiting += 1
+        alert.is_steady = False
+        self.order += 1
+        turn.order = self.order
+        self._fresh[turn.order] = turn
+        heappush(self._turns, (turn.effect, turn.at, turn.fingerprint, turn.status, turn.order, turn))
+
+    def _refresh(self, alert: Alert, ats: list[Instant], position: Instant) -> None:
+        """Note firing times of a firing alert, keeping those that a resolve might still fall between."""
+        known = sorted({*alert.recent, *ats, alert.last_seen})
+        alert.last_seen = known.pop()
+        older = [at for at in known if at <= position]
+        if older:
+            alert.before = max(alert.before, older[-1])
+        alert.recent = tuple(known[len(older) :])
+
+    # Judgement
+
+    def _judge(self, turn: Turn, instant: Instant) -> Iterator[Change]:
+        alert = self.alerts[turn.fingerprint]
+        alert.waiting -= 1
+        if alert.reason is Why.NEVER_FIRED and not alert.count:
+            self._rule(alert)
+        alert.count += turn.count
+        if turn.status == Status.FIRING:
+            yield from self._judge_firing(alert, turn, instant)
+        else:
+            yield from self._judge_resolved(alert, turn, instant)
+        alert.is_steady = self._is_steady(alert)
+        self.touch(alert)
+        self._wheel.schedule(alert)
+
+    def _judge_firing(self, alert: Alert, turn: Turn, instant: Instant) -> Iterator[Change]:
+        seen = instant if turn.flags & Flag.LATE else turn.at
+        if turn.flags & Flag.LATE and turn.at <= max(alert.last_seen, alert.ended):
+            self.verdicts[Verdict.LATE] += turn.count
+        elif alert.state in _HEARD:
+            self._count(turn, Verdict.REPEAT)
+            self._hear(alert, turn, seen, instant)
+        elif alert.state is AlertState.KEPT:
+            self._count(turn, Verdict.UPDATE)
+            self._move(alert, AlertMove.RETURNED)
+            self._hear(alert, turn, seen, instant)
+            yield Change(ChangeKind.NOTED, alert, instant, Why.RETURNED)
+        elif alert.ended and turn.at <= alert.ended:
+            self._count(turn, Verdict.REPEAT)
+        else:
+            self._count(turn, Verdict.NEW)
+            yield self._begin(alert, turn, seen, instant=instant)
+
+    def _begin(self, alert: Alert, turn: Turn, seen: Instant, *, instant: Instant) -> Change:
+        """Start a stretch: held, when a rule says so, else counting at once."""
+        if turn.annotations is not None:
+            alert.annotations, alert.value = turn.annotations, turn.value
+        self._rule(alert)
+        alert.started, alert.last_seen, alert.before, alert.recent = turn.at, seen, 0, ()
+        alert.until = turn.expires or 0
+        self._refresh(alert, turn.more, instant)
+        if alert.hold:
+            self._move(alert, AlertMove.HELD)
+            alert.reason = Why.HELD
+            return Change(ChangeKind.NOTED, alert, instant, Why.HELD)
+        self._move(alert, AlertMove.STARTED)
+        alert.reason = None
+        return Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=_onset(turn, instant))
+
+    def _hear(self, alert: Alert, turn: Turn, seen: Instant, instant: Instant) -> None:
+        if seen >= alert.last_seen:
+            alert.until = turn.expires or 0
+        self._refresh(alert, [seen, *turn.more], instant)
+
+    def _judge_resolved(self, alert: Alert, turn: Turn, instant: Instant) -> Iterator[Change]:
+        is_heard = alert.state in _HEARD
+        newest = self._newest_until(alert, instant)
+        is_stale = turn.at < max(newest, alert.started) if is_heard else turn.at <= alert.ended
+        if is_stale and turn.flags & Flag.LATE:
+            self.verdicts[Verdict.LATE] += turn.count
+        elif not alert.ended and not alert.started:
+            self._count(turn, Verdict.NEW)
+            alert.ended = turn.at
+            yield Change(ChangeKind.NOTED, alert, instant, Why.NEVER_FIRED)
+        elif is_stale or not is_heard:
+            self._count(turn, Verdict.REPEAT)
+        else:
+            self._count(turn, Verdict.UPDATE)
+            self._put_back(alert, instant)
+            alert.last_seen = newest
+            yield self._clear(alert, turn.at, instant)
+
+    def _newest_until(self, alert: Alert, instant: Instant) -> Instant:
+        """Answer the newest firing time known that is not later than an instant."""
+        if alert.last_seen <= instant:
+            return alert.last_seen
+        return max([at for at in alert.recent if at <= instant], default=alert.before)
+
+    def _put_back(self, alert: Alert, after: Instant) -> None:
+        """Queue firing times later than a resolve again: they start another stretch. Their items were counted already."""
+        later = [at for at in (*alert.recent, alert.last_seen) if at > after]
+        for at in later:
+            self._queue(alert, Turn(at, at, alert.fingerprint, Status.FIRING, 0, expires=alert.until or None))
+        alert.recent = ()
+
+    def _clear(self, alert: Alert, at: Instant, instant: Instant) -> Change:
+        alert.ended = at
+        if alert.state is AlertState.FIRING and alert.keep:
+            self._move(alert, AlertMove.KEPT)
+            return Change(ChangeKind.NOTED, alert, instant, Why.KEPT)
+        return self._end(alert, AlertMove.CLEARED, instant)
+
+    def _end(self, alert: Alert, move: AlertMove, instant: Instant) -> Change:
+        was_held = alert.state is AlertState.HELD
+        self._move(alert, move)
+        if was_held:
+            alert.reason = Why.HOLD_NOT_MET
+            return Change(ChangeKind.NOTED, alert, instant, Why.HOLD_NOT_MET)
+        return Change(ChangeKind.ENDED, alert, instant, _WHY_BY_MOVE[move])
+
+    # Timers
+
+    def _due(self, alert: Alert) -> Instant:
+        """Answer when an alert must be woken: the one deadline of its state."""
+        if alert.state is AlertState.KEPT:
+            return alert.ended + alert.keep
+        if alert.state is AlertState.RESOLVED:
+            return NEVER if alert.waiting else max(alert.ended, alert.last_seen) + self.rules.retention.alert
+        expires = self._expires(alert)
+        return min(expires, alert.started + alert.hold) if alert.state is AlertState.HELD else expires
+
+    def _expires(self, alert: Alert) -> Instant:
+        return alert.until if alert.until > alert.last_seen else alert.last_seen + alert.expiry
+
+    def _wake(self, alert: Alert, instant: Instant) -> Iterator[Change]:
+        if alert.state is AlertState.RESOLVED:
+            yield from self._forget(alert, instant)
+            return
+        if alert.state is AlertState.KEPT:
+            yield self._end(alert, AlertMove.KEEP_ENDED, instant)
+        elif alert.state is AlertState.HELD and alert.started + alert.hold <= self._expires(alert):
+            self._move(alert, AlertMove.HOLD_ENDED)
+            alert.reason = None
+            yield Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=alert.started)
+        else:
+            alert.ended = self._expires(alert)
+            yield self._end(alert, AlertMove.EXPIRED, instant)
+        alert.is_steady = self._is_steady(alert)
+        self.touch(alert)
+        self._wheel.schedule(alert)
+
+    def _forget(self, alert: Alert, instant: Instant) -> Iterator[Change]:
+        del self.alerts[alert.fingerprint]
+        self._deleted[ALERT_PREFIX + alert.fingerprint] = None
+        yield Change(ChangeKind.NOTED, alert, instant, Why.STAYED_WELL)
+
+    # Small verbs
+
+    def _rule(self, alert: Alert) -> None:
+        """Apply the rule that these labels meet to the alert: hold, keeping and expiry."""
+        rule = self.rules.rule_for(_LABELS.decode(alert.labels)) if self.rules.alerts else None
+        if rule is not None:
+            alert.hold, alert.keep = rule.hold, rule.keep_firing
+            alert.expiry = rule.expiry if rule.expiry is not None else alert.expiry
+
+    def _count(self, turn: Turn, verdict: Verdict) -> None:
+        """Give a turn's first item its verdict; the others of its run are repeats."""
+        if turn.count:
+            self.verdicts[verdict] += 1
+            self.verdicts[Verdict.REPEAT] += turn.count - 1
+
+    def _move(self, alert: Alert, move: AlertMove) -> None:
+        alert.state = next_alert_state(alert.state, move)
+
+    def _is_steady(self, alert: Alert) -> bool:
+        return alert.state in _HEARD and not alert.waiting and not alert.until
+
+    def touch(self, alert: Alert) -> None:
+        """Note that an alert's row changed."""
+        self._deleted.pop(ALERT_PREFIX + alert.fingerprint, None)
+        if not alert.is_changed:
+            alert.is_changed = True
+            self._changed.append(alert)
+
+
+def _onset(turn: Turn, instant: Instant) -> Instant:
+    return instant if turn.flags & Flag.LATE else turn.at
+
+
+def _split(turn: Turn) -> list[Turn]:
+    """Answer a run as turns: one for firing items; one per time for resolved ones, since each may end another stretch."""
+    if turn.status == Status.FIRING or not turn.more:
+        return [turn]
+    rest = [msgspec.structs.replace(turn, effect=at, at=at, count=1, more=[]) for at in turn.more]
+    return [msgspec.structs.replace(turn, count=turn.count - len(rest), more=[]), *rest]

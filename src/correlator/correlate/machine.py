@@ -1,0 +1,314 @@
+"""The correlate machine: frames in, documents out, state as rows. Nothing else reaches it: no clock, no chance, no I/O.
+
+The order of the stages, read top to bottom: rows are received, time moves, turns and timers up to the position are judged in
+order (lifecycle -> group -> incidents), what cannot be judged yet is guessed, and what changed is rendered, once a frame.
+"""
+
+from collections.abc import Mapping
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+import msgspec
+
+from correlator.correlate.diagnose import Cause, diagnose
+from correlator.correlate.group import NEW, Grouper, Placement
+from correlator.correlate.incidents import IncidentBook, Joining
+from correlator.correlate.lifecycle import Change, ChangeKind, Lifecycle
+from correlator.correlate.render import alert_document, incident_document, severity_rank
+from correlator.correlate.sources import Sources
+from correlator.frames.control import Control, read_control
+from correlator.frames.frame import Frame, FrameKind
+from correlator.model.alert import AlertState, Status
+from correlator.model.calendar import format_rfc3339
+from correlator.model.event import Verdict
+from correlator.model.incident import Decision, IncidentState, Why
+from correlator.model.instant import MINUTE, NEVER, Duration, Instant
+from correlator.model.rule import RuleSet
+from correlator.model.topology import Topology
+from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY, ROW_VERSION, TURN_PREFIX, Alert, Incident, Row
+
+SERIES_MEMORY: Final[Duration] = 15 * MINUTE
+"""An alert that fires again within this time of its end belongs to the incident it was in."""
+_LABELS: Final = msgspec.json.Decoder(dict[str, str])
+_ENCODE: Final = msgspec.json.Encoder().encode
+_PACK: Final = msgspec.msgpack.Encoder().encode
+
+
+class Effects(msgspec.Struct):
+    """What one step wants written: whole documents by key (None: a tombstone), and decisions to append."""
+
+    incidents: dict[str, bytes | None] = {}
+    alerts: dict[bytes, bytes | None] = {}
+    decisions: list[bytes] = []
+
+
+class _MachineRow(msgspec.Struct, array_like=True):
+    version: int
+    position: Instant
+    now: Instant
+    order: int
+    watermarks: dict[str, Instant]
+    verdicts: dict[Verdict, int]
+    control: Control
+
+
+class Machine:
+    """Correlates one domain. Equal frames give equal effects and equal rows, byte for byte."""
+
+    def __init__(self, control: Control | None = None, *, domain: str = "default", guesses: bool = True) -> None:
+        self.control = control if control is not None else Control(RuleSet(), Topology())
+        self.position: Instant = 0
+        self.sources = Sources(self.control.rules.time.max_hold)
+        self.lifecycle = Lifecycle(self.control.rules)
+        self.book = IncidentBook(self.control.rules, domain)
+        self._grouper = Grouper(self.control.topology, self.control.rules.grouping)
+        self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
+        self._guesses = guesses
+        self._guess_dues: list[tuple[Instant, bytes]] = []
+        self._causes: dict[str, list[Cause]] = {}
+        self._noted: dict[bytes, Alert] = {}
+        self._decisions: list[bytes] = []
+
+    def step(self, frame: Frame) -> Effects:
+        """Take the next frame of the log; answer what to write."""
+        if frame.kind is FrameKind.CONTROL:
+            self._adopt(read_control(frame.control))
+            return Effects()
+        self.lifecycle.receive(frame, self.position)
+        for alert in self.lifecycle.relabelled:
+            self._noted[alert.fingerprint] = alert
+        self.sources.advance(frame.source, frame.watermark, is_tick=frame.kind is FrameKind.TICK)
+        self._advance(self.sources.now - self.control.rules.time.reorder)
+        if self._guesses:
+            self._guess_arrivals()
+        return self._rendered()
+
+    @property
+    def verdicts(self) -> Mapping[Verdict, int]:
+        """Final verdicts of all items so far; with `waiting` they add up to all items that frames brought."""
+        return self.lifecycle.verdicts
+
+    @property
+    def waiting(self) -> int:
+        """Items that are not judged yet."""
+        return self.lifecycle.waiting
+
+    def rows(self) -> list[Row]:
+        """Answer the rows that changed since the last call; all of them together are the whole state."""
+        row = _MachineRow(
+            ROW_VERSION,
+            self.position,
+            self.sources.now,
+            self.lifecycle.order,
+            self.sources.watermarks,
+            self.lifecycle.verdicts,
+            self.control,
+        )
+        return [*self.lifecycle.rows(), *self.book.rows(), (MACHINE_KEY, _PACK(row))]
+
+    def restore(self, rows: Mapping[bytes, bytes]) -> None:
+        """Take over the state that rows describe; the machine must be new."""
+        if MACHINE_KEY in rows:
+            self._restore_machine(msgspec.msgpack.decode(rows[MACHINE_KEY], type=_MachineRow))
+        self.lifecycle.restore([(key, value) for key, value in rows.items() if key[:1] in (ALERT_PREFIX, TURN_PREFIX)])
+        self.book.restore([value for key, value in sorted(rows.items()) if key[:1] == INCIDENT_PREFIX])
+        self._rebuild_groups()
+
+    def _restore_machine(self, row: _MachineRow) -> None:
+        self._adopt(row.control)
+        self.position, self.sources.now, self.lifecycle.order = row.position, row.now, row.order
+        self.sources.watermarks = row.watermarks
+        self.lifecycle.verdicts = {verdict: row.verdicts.get(verdict, 0) for verdict in Verdict}
+
+    def _adopt(self, control: Control) -> None:
+        """Swap rules and topology; alerts and incidents under way are kept."""
+        self.control = control
+        self.sources.max_hold = control.rules.time.max_hold
+        self.lifecycle.rules = self.book.rules = control.rules
+        self._causes = {}
+        self._rebuild_groups()
+
+    def _rebuild_groups(self) -> None:
+        self._grouper = Grouper(self.control.topology, self.control.rules.grouping)
+        self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
+        self._guess_dues = []
+        for incident in self.book.incidents.values():
+            if incident.is_live:
+                self._index(incident)
+            for fingerprint, effect in incident.guesses.items():
+                self._guess_dues.append((effect, fingerprint))
+        heapify(self._guess_dues)
+
+    def _index(self, incident: Incident) -> None:
+        for hit in incident.hits.values():
+            (self._grouper if incident.members else self._guesser).add(incident, hit)
+
+    # Judgement, in order
+
+    def _advance(self, position: Instant) -> None:
+        while True:
+            alert_due, incident_due = self.lifecycle.next_instant(), self.book.next_due()
+            due = min(alert_due, incident_due)
+            if due > position or due >= NEVER:
+                break
+            self.position = max(self.position, due)
+            if alert_due <= incident_due:
+                for change in self.lifecycle.advance(self.position):
+                    self._apply(change)
+            else:
+                self._wake_incident()
+        self.position = max(self.position, position)
+        self._drop_guesses()
+
+    def _apply(self, change: Change) -> None:
+        alert = change.alert
+        self._noted[alert.fingerprint] = alert
+        if change.kind is ChangeKind.BEGAN:
+            self._begin(alert, change)
+        elif change.kind is ChangeKind.ENDED:
+            self._end(alert, change)
+        elif alert.fingerprint in self.lifecycle.alerts:
+            self._decide(change.why, change.instant, alert=alert)
+
+    def _begin(self, alert: Alert, change: Change) -> None:
+        """Find the incident of an alert that begins to count: the one it was in, the one that explains it, or a new one."""
+        joining, scope = self._joining(alert, change)
+        previous = self.book.incidents.get(alert.incident or "")
+        if previous is not None and self._is_return(alert, previous, change.onset):
+            self._return_to(previous, joining)
+            return
+        placement = self._grouper.place(joining.entity, scope, change.onset)
+        incident, why = placement.incident, Why.JOINED
+        if incident is None:
+            incident, why = self._new_incident(alert, scope, change.onset), Why.NEW_FAULT
+        self._join(incident, joining, why, placement=placement)
+
+    def _joining(self, alert: Alert, change: Change) -> tuple[Joining, tuple[str, ...]]:
+        labels, topology = _LABELS.decode(alert.labels), self.control.topology
+        alert.entity = topology.entity_of(labels)
+        rule = self.control.rules.rule_for(labels)
+        settle = rule.settle if rule.settle is not None else self.control.rules.grouping.settle
+        entity = alert.entity if alert.entity is not None else _stand_in(labels)
+        joining = Joining(alert, entity, labels["alertname"], change.onset, change.instant, settle, severity_rank(labels))
+        return joining, topology.scope_of(labels)
+
+    def _is_return(self, alert: Alert, incident: Incident, onset: Instant) -> bool:
+        may_reopen = incident.state is IncidentState.RESOLVED and incident.was_open
+        return (incident.is_live or may_reopen) and onset - alert.ended <= SERIES_MEMORY
+
+    def _return_to(self, incident: Incident, joining: Joining) -> None:
+        if not incident.is_live:
+            self.book.relapse(incident, joining.instant)
+            self._index(incident)
+        self._join(incident, joining, Why.RETURNED, placement=NEW)
+
+    def _new_incident(self, alert: Alert, scope: tuple[str, ...], onset: Instant) -> Incident:
+        """Adopt the incident that was guessed for this alert, if nobody else did, else make one."""
+        guessed = self.book.incidents.get(alert.guess or "")
+        if guessed is None or guessed.members or not guessed.is_live:
+            return self.book.new(alert, scope, onset)
+        self._guesser.remove(guessed)
+        guessed.hits = {}
+        return guessed
+
+    def _join(self, incident: Incident, joining: Joining, why: Why, *, placement: Placement) -> None:
+        alert = joining.alert
+        if alert.guess == incident.id:
+            incident.guesses.pop(alert.fingerprint, None)
+            alert.guess = None
+        elif alert.guess is not None:
+            self.book.unguess(alert, joining.instant)
+        self._causes.pop(incident.id, None)
+        hit = self.book.join(incident, joining, why)
+        if hit is not None:
+            self._grouper.add(incident, hit)
+        self._decide(why, joining.instant, alert=alert, incident=incident, placement=placement)
+
+    def _end(self, alert: Alert, change: Change) -> None:
+        incident = self.book.incidents.get(alert.incident or "")
+        assert incident is not None, "an alert that counted has an incident"
+        if self.book.clear(incident, change.why, change.instant):
+            self._grouper.remove(incident)
+
+    def _wake_incident(self) -> None:
+        incident = self.book.wake(self.position)
+        if incident.id not in self.book.incidents:
+            self._causes.pop(incident.id, None)
+
+    # Guesses: pending documents for turns that are not judged yet
+
+    def _guess_arrivals(self) -> None:
+        for turn in self.lifecycle.arrived:
+            alert = self.lifecycle.alerts.get(turn.fingerprint)
+            if alert is None or not alert.waiting or turn.effect <= self.position or turn.status != Status.FIRING:
+                continue
+            if alert.state is AlertState.RESOLVED and alert.guess is None and turn.at > alert.ended:
+                self._guess(alert, turn.effect)
+
+    def _guess(self, alert: Alert, effect: Instant) -> None:
+        labels = _LABELS.decode(alert.labels)
+        if self.control.rules.rule_for(labels).hold:
+            return
+        entity, scope = self.control.topology.entity_of(labels) or _stand_in(labels), self.control.topology.scope_of(labels)
+        incident = self._grouper.place(entity, scope, effect).incident or self._guesser.place(entity, scope, effect).incident
+        if incident is None:
+            incident = self.book.new(alert, scope, effect)
+        self.book.guess(incident, alert, effect)
+        if not incident.members:
+            joining = Joining(alert, entity, labels["alertname"], effect, effect, 0, 0)
+            hit = self.book.sketch(incident, joining)
+            if hit is not None:
+                self._guesser.add(incident, hit)
+        self.lifecycle.touch(alert)
+        heappush(self._guess_dues, (effect, alert.fingerprint))
+
+    def _drop_guesses(self) -> None:
+        """Take back guesses whose turn was judged without beginning a stretch."""
+        while self._guess_dues and self._guess_dues[0][0] <= self.position:
+            alert = self.lifecycle.alerts.get(heappop(self._guess_dues)[1])
+            if alert is not None and self.book.guessed_until(alert) <= self.position:
+                self.book.unguess(alert, self.position)
+                self.lifecycle.touch(alert)
+
+    # What is written
+
+    def _rendered(self) -> Effects:
+        effects = Effects(decisions=self._decisions)
+        self._decisions = []
+        for incident in self.book.taken():
+            causes = self._causes.get(incident.id)
+            if causes is None:
+                causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology)
+            effects.incidents[incident.id] = incident_document(
+                incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self.control.digest
+            )
+        for identifier in self.book.forgotten:
+            effects.incidents[identifier] = None
+        self.book.forgotten = []
+        for fingerprint, alert in self._noted.items():
+            is_kept = self.lifecycle.alerts.get(fingerprint) is alert
+            effects.alerts[fingerprint] = alert_document(alert) if is_kept else None
+        self._noted = {}
+        return effects
+
+    def _decide(
+        self, why: Why, instant: Instant, *, alert: Alert, incident: Incident | None = None, placement: Placement = NEW
+    ) -> None:
+        self._decisions.append(
+            _ENCODE(
+                Decision(
+                    at=format_rfc3339(instant),
+                    why=why,
+                    rules_digest=self.control.digest,
+                    fingerprint=alert.fingerprint.hex(),
+                    incident=incident.id if incident is not None else None,
+                    path=list(placement.path),
+                    score=round(placement.score, 4) if placement.score else None,
+                )
+            )
+        )
+
+
+def _stand_in(labels: dict[str, str]) -> str:
+    """Name what an alert without a known entity groups by: its service as written, else its alert name."""
+    return f"?{labels.get('service') or labels.get('host') or labels['alertname']}"

@@ -1,0 +1,134 @@
+"""Render: incidents, alerts and decisions as the documents that consumers read. Pure: state in, bytes out."""
+
+from typing import Final
+
+import msgspec
+
+from correlator.correlate.diagnose import Cause, blast_radius
+from correlator.model.alert import AlertState
+from correlator.model.calendar import format_rfc3339
+from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause
+from correlator.model.topology import Topology
+from correlator.state.records import Alert, Incident
+
+MEMBERS_MOST: Final = 200
+RADIUS_MOST: Final = 100
+DOCUMENT_BYTES_MOST: Final = 256 * 1024
+_LABELS: Final = msgspec.json.Decoder(dict[str, str])
+_ENCODE: Final = msgspec.json.Encoder().encode
+_RANK_BY_SEVERITY: Final = {"critical": 5, "page": 5, "emergency": 5, "fatal": 5, "error": 4, "high": 4, "major": 4, "warning": 3, "minor": 2, "info": 1, "none": 0}
+_UNKNOWN_SEVERITY: Final = 2
+_TOP_TIER: Final = 1
+
+
+def severity_rank(labels: dict[str, str]) -> int:
+    """Rank a severity label, larger is worse; words that are not known lie between info and warning."""
+    return _RANK_BY_SEVERITY.get(labels.get("severity", "").lower(), _UNKNOWN_SEVERITY)
+
+
+def alert_document(alert: Alert) -> bytes:
+    """Write the record of one alert for the `alerts` topic."""
+    is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
+    return _ENCODE(
+        AlertDocument(
+            fingerprint=alert.fingerprint.hex(),
+            labels=_LABELS.decode(alert.labels),
+            annotations=_LABELS.decode(alert.annotations),
+            value=alert.value,
+            state=alert.state,
+            starts_at=format_rfc3339(alert.started),
+            ends_at=format_rfc3339(alert.ended) if is_over else None,
+            last_seen=format_rfc3339(alert.last_seen),
+            count=alert.count,
+            incident=alert.incident if alert.reason is None else None,
+            reason=alert.reason,
+        )
+    )
+
+
+def incident_document(incident: Incident, alerts: dict[bytes, Alert], causes: list[Cause], *, topology: Topology, digest: str) -> bytes:
+    """Write one revision of an incident; never larger than 256 KB: members are listed until it is full."""
+    members = _members(incident, alerts)
+    document = _document(incident, members, causes, topology=topology, digest=digest)
+    body = _ENCODE(document)
+    while len(body) > DOCUMENT_BYTES_MOST and members:
+        members = members[: len(members) // 2]
+        body = _ENCODE(msgspec.structs.replace(document, members=members))
+    return body
+
+
+def _document(incident: Incident, members: list[Member], causes: list[Cause], *, topology: Topology, digest: str) -> IncidentDocument:
+    root = causes[0] if causes else None
+    node = topology.node_by_name.get(root.entity) if root is not None else None
+    explained = {name: None for name in (root.explained if root is not None else ())}
+    others = [name for name in incident.hits if root is not None and name != root.entity and name not in explained]
+    return IncidentDocument(
+        id=incident.id,
+        revision=incident.revision,
+        state=incident.state,
+        title=_title(incident, root),
+        opened=format_rfc3339(incident.opened),
+        updated=format_rfc3339(incident.updated),
+        members=members,
+        counts={"alerts": len(incident.members), "firing": incident.firing, "pending": len(incident.guesses), "entities": len(incident.hits)},
+        root_causes=[_root_cause(cause, incident, topology) for cause in causes],
+        contributing=others[:RADIUS_MOST],
+        blast_radius=blast_radius(root.entity, topology)[:RADIUS_MOST] if root is not None else [],
+        category="uncategorised",
+        priority=_priority(incident, node.tier if node is not None else None),
+        owner=node.owner if node is not None else None,
+        why=incident.why,
+        rules_digest=digest,
+    )
+
+
+def _members(incident: Incident, alerts: dict[bytes, Alert]) -> list[Member]:
+    """List the members: each entity's first alert, then the oldest and the newest, as many as are allowed."""
+    half = MEMBERS_MOST // 4
+    wanted = [hit.fingerprint for hit in list(incident.hits.values())[: half * 2]]
+    chosen = dict.fromkeys([*wanted, *incident.members[: half * 2], *reversed(incident.members[-half * 2 :]), *list(incident.guesses)[: half]])
+    members = []
+    for fingerprint in list(chosen)[:MEMBERS_MOST]:
+        alert = alerts.get(fingerprint)
+        if alert is not None:
+            members.append(_member(alert, incident))
+    return members
+
+
+def _member(alert: Alert, incident: Incident) -> Member:
+    is_here = alert.incident == incident.id
+    state = alert.state.value if is_here else "pending" if alert.fingerprint in incident.guesses else AlertState.RESOLVED.value
+    is_over = is_here and alert.state in (AlertState.RESOLVED, AlertState.KEPT)
+    starts = alert.started if is_here or not incident.guesses.get(alert.fingerprint) else incident.guesses[alert.fingerprint]
+    return Member(
+        fingerprint=alert.fingerprint.hex(),
+        labels=_LABELS.decode(alert.labels),
+        state=state,
+        starts_at=format_rfc3339(starts),
+        ends_at=format_rfc3339(alert.ended) if is_over else None,
+        entity=alert.entity,
+    )
+
+
+def _root_cause(cause: Cause, incident: Incident, topology: Topology) -> RootCause:
+    node = topology.node_by_name.get(cause.entity)
+    return RootCause(
+        entity=cause.entity.removeprefix("?"),
+        kind=node.kind.value if node is not None else "unknown",
+        confidence=cause.confidence,
+        evidence=list(cause.evidence),
+        split={label: value for label, value in zip(topology.split_by, incident.scope, strict=False) if value},
+        condition=cause.condition,
+    )
+
+
+def _title(incident: Incident, root: Cause | None) -> str:
+    if root is None:
+        return "not yet judged"
+    others = len(incident.hits) - 1
+    return f"{root.condition} at {root.entity.removeprefix('?')}" + (f", {others} more affected" if others else "")
+
+
+def _priority(incident: Incident, tier: int | None) -> str:
+    base = {5: 2, 4: 3, 3: 3}.get(incident.worst, 4)
+    return f"P{base - 1 if tier == _TOP_TIER else base}"

@@ -1,0 +1,50 @@
+"""Machine time: the minimum over the raw partitions that are live.
+
+In: watermarks of sources. Out: the time that all live ones have reached. Remembers a watermark per source.
+
+A source is live while it lags the furthest by less than `max_hold`. One that falls out holds nobody back any more; its rows are
+then judged where the machine stands. A tick more than `RUNAWAY` ahead of every other source is ignored.
+"""
+
+from typing import Final
+
+from correlator.model.instant import MINUTE, Duration, Instant
+
+RUNAWAY: Final[Duration] = 5 * MINUTE
+SOURCES_MOST: Final = 10_000
+
+
+class Sources:
+    """Watermarks by source, and machine time, which never goes back."""
+
+    def __init__(self, max_hold: Duration) -> None:
+        self.max_hold = max_hold
+        self.now: Instant = 0
+        self.watermarks: dict[str, Instant] = {}
+        self.ticks_ignored = 0
+
+    def advance(self, source: str, watermark: Instant, *, is_tick: bool) -> None:
+        """Take a source's watermark; raises no error for one that goes back, which changes nothing."""
+        if is_tick and self._is_runaway(source, watermark):
+            self.ticks_ignored += 1
+            return
+        assert source in self.watermarks or len(self.watermarks) < SOURCES_MOST, "more raw partitions than the limit"
+        self.watermarks[source] = max(watermark, self.watermarks.get(source, watermark))
+        self.now = max(self.now, min(self.watermarks[name] for name in self.live))
+
+    @property
+    def live(self) -> list[str]:
+        """Sources that hold time back, in the order they first spoke."""
+        if not self.watermarks:
+            return []
+        furthest = max(self.watermarks.values())
+        return [name for name, watermark in self.watermarks.items() if furthest - watermark < self.max_hold]
+
+    @property
+    def fallen_out(self) -> int:
+        """How many sources lag too far to be waited for."""
+        return len(self.watermarks) - len(self.live)
+
+    def _is_runaway(self, source: str, watermark: Instant) -> bool:
+        others = [known for name, known in self.watermarks.items() if name != source]
+        return bool(others) and watermark - max(others) > RUNAWAY

@@ -1,0 +1,1 @@
+"""The log: rows in columns, their codec and versions."""

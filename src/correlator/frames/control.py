@@ -1,0 +1,30 @@
+"""Control frames: one rule set and topology, carried by the log so that every machine adopts them at one place."""
+
+import msgspec
+
+from correlator.frames.frame import Frame, FrameKind
+from correlator.model.instant import Instant
+from correlator.model.rule import RuleSet
+from correlator.model.topology import Topology
+
+
+class Control(msgspec.Struct, frozen=True):
+    """What a control frame carries."""
+
+    rules: RuleSet
+    topology: Topology
+
+    @property
+    def digest(self) -> str:
+        """One name for both: what documents and frames call `rules_digest`."""
+        return f"{self.rules.digest}-{self.topology.digest}"
+
+
+def control_frame(control: Control, *, source: str = "control", watermark: Instant = 0) -> Frame:
+    """Wrap rules and topology for the log; such a frame moves no time."""
+    return Frame(FrameKind.CONTROL, source, watermark, control.digest, control=msgspec.msgpack.encode(control))
+
+
+def read_control(body: bytes) -> Control:
+    """Unwrap the payload of a control frame."""
+    return msgspec.msgpack.decode(body, type=Control)

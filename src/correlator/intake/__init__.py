@@ -1,0 +1,1 @@
+"""Bytes in: from raw records to folded rows of one fingerprint each."""

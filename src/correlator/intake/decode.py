@@ -1,0 +1,75 @@
+"""Bytes to JSON values, defensively: any bytes give either a value or a `Refusal`, never another exception.
+
+In: the bytes of one record. Out: plain Python values, or why not. Remembers nothing.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from correlator.model.event import Refusal, Rejection
+
+MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
+"""A record larger than this is refused; Kafka's own default limit is a quarter of it."""
+MAX_DEPTH: Final = 64
+_SHOWN: Final = 80
+
+
+def decode_record(body: bytes) -> Any | Refusal:  # noqa: ANN401 - any JSON value
+    """Read one JSON document; refusals say where in the record the fault lies."""
+    fault = _fault_of_bytes(body)
+    if fault is not None:
+        return fault
+    try:
+        document = msgspec.json.decode(body)
+    except RecursionError:
+        return Refusal(Rejection.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+    except msgspec.DecodeError as error:
+        reason = Rejection.NUMBER_OUT_OF_RANGE if "out of range" in str(error) else Rejection.UNPARSABLE
+        return Refusal(reason, f"{error}: {_shown(body)}")
+    return _fault_of_values(document) or document
+
+
+def _fault_of_bytes(body: bytes) -> Refusal | None:
+    if len(body) > MAX_RECORD_BYTES:
+        return Refusal(Rejection.TOO_LARGE, f"{len(body)} bytes; the limit is {MAX_RECORD_BYTES}")
+    if not body.strip():
+        return Refusal(Rejection.EMPTY, "the message is empty")
+    if b"\0" in body:
+        return Refusal(Rejection.NUL, f"a NUL byte at byte {body.index(0)}")
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return Refusal(Rejection.INVALID_UTF8, f"byte {error.start} is not UTF-8")
+    return None
+
+
+def _fault_of_values(document: Any) -> Refusal | None:  # noqa: ANN401 - any JSON value
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH + 1):
+        if not level:
+            return None
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below.extend(value)
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+            elif (fault := _fault_of_scalar(value)) is not None:
+                return fault
+        level = below
+    return Refusal(Rejection.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _fault_of_scalar(value: object) -> Refusal | None:
+    if isinstance(value, str) and "\0" in value:
+        return Refusal(Rejection.NUL, "a text contains NUL (\\u0000)")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return Refusal(Rejection.NUMBER_OUT_OF_RANGE, f"{str(value)[:_SHOWN]} is beyond 64 bits")
+    return None
+
+
+def _shown(body: bytes) -> str:
+    text = body[:_SHOWN].decode(errors="replace")
+    return text + ("…" if len(body) > _SHOWN else "")

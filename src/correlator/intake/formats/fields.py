@@ -1,0 +1,109 @@
+"""What the formats have in common: labels, annotations, times and texts, each checked once."""
+
+from typing import Any, Final
+
+from correlator.model.calendar import parse_rfc3339
+from correlator.model.event import Flag, Refusal, Rejection
+from correlator.model.instant import Instant
+
+MAX_LABELS: Final = 128
+MAX_LABEL_NAME: Final = 256
+MAX_LABEL_VALUE: Final = 4096
+MAX_ANNOTATION: Final = 64 * 1024
+
+_MICROSECONDS_FROM: Final = 10**14
+_NANOSECONDS_FROM: Final = 10**17
+
+
+class RefusedError(Exception):
+    """An item is no event; carries the refusal. Never leaves this package's `read_items`."""
+
+    def __init__(self, reason: Rejection, detail: str) -> None:
+        super().__init__(detail)
+        self.refusal = Refusal(reason, detail)
+
+
+def labels_of(value: object) -> dict[str, str]:
+    """Check an alert's labels: text to text, within limits, with an `alertname`. Raises `RefusedError`."""
+    if value is None or value == {}:
+        raise RefusedError(Rejection.NO_LABELS, "the event has no labels")
+    labels = _texts(value, "labels")
+    if len(labels) > MAX_LABELS:
+        raise RefusedError(Rejection.TOO_MANY_LABELS, f"{len(labels)} labels; the limit is {MAX_LABELS}")
+    for name, text in labels.items():
+        if len(name) > MAX_LABEL_NAME or len(text) > MAX_LABEL_VALUE:
+            message = f"label '{name[:64]}' is too long (name {len(name)}, value {len(text)}; limits {MAX_LABEL_NAME} and {MAX_LABEL_VALUE})"
+            raise RefusedError(Rejection.LABEL_TOO_LONG, message)
+    if not labels.get("alertname"):
+        raise RefusedError(Rejection.NO_ALERTNAME, "the labels have no alertname")
+    return labels
+
+
+def annotations_of(value: object) -> dict[str, str]:
+    """Check annotations: text to text, none beyond the limit; a missing object is empty. Raises `RefusedError`."""
+    if value is None:
+        return {}
+    annotations = _texts(value, "annotations")
+    for name, text in annotations.items():
+        if len(text) > MAX_ANNOTATION:
+            raise RefusedError(Rejection.TOO_LARGE, f"annotation '{name[:64]}' has {len(text)} characters; the limit is {MAX_ANNOTATION}")
+    return annotations
+
+
+def instant_of(value: object, name: str) -> tuple[Instant | None, Flag]:
+    """Read a time: RFC 3339 text or epoch milliseconds (micro- and nanoseconds are known by their size and flagged).
+
+    A missing time and Go's zero time (year 1) answer None. Raises `RefusedError`.
+    """
+    if value is None or value == "":
+        return None, Flag.NONE
+    if isinstance(value, str):
+        return _instant_of_text(value, name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RefusedError(Rejection.BAD_TIME, f"{name} is neither RFC 3339 text nor epoch milliseconds")
+    if abs(value) >= _NANOSECONDS_FROM:
+        return int(value) // 10**6, Flag.TIME_UNIT
+    if abs(value) >= _MICROSECONDS_FROM:
+        return int(value) // 10**3, Flag.TIME_UNIT
+    return int(value), Flag.NONE
+
+
+def text_of(value: object, name: str) -> str | None:
+    """Check an optional text. Raises `RefusedError`."""
+    if value is not None and not isinstance(value, str):
+        raise RefusedError(Rejection.WRONG_TYPE, f"{name} is not a text")
+    return value
+
+
+def number_of(value: object, name: str) -> float | None:
+    """Check an optional number. Raises `RefusedError`."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RefusedError(Rejection.WRONG_TYPE, f"{name} is not a number")
+    return value
+
+
+def object_of(value: object, name: str) -> dict[str, Any]:
+    """Check that a value is an object. Raises `RefusedError`."""
+    if not isinstance(value, dict):
+        raise RefusedError(Rejection.WRONG_TYPE, f"{name} is not an object")
+    return value
+
+
+def _instant_of_text(text: str, name: str) -> tuple[Instant | None, Flag]:
+    if text.startswith("0001-01-01T00:00:00"):
+        return None, Flag.NONE
+    try:
+        instant, has_zone = parse_rfc3339(text)
+    except ValueError as error:
+        raise RefusedError(Rejection.BAD_TIME, f"{name}: {error}") from error
+    return instant, Flag.NONE if has_zone else Flag.NO_ZONE
+
+
+def _texts(value: object, name: str) -> dict[str, str]:
+    texts = object_of(value, name)
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise RefusedError(Rejection.WRONG_TYPE, f"{name}.{key[:64]} is not a text")
+    return texts

@@ -1,0 +1,1 @@
+"""The world: logs, clocks, files and sockets around the pure core."""

@@ -1,0 +1,132 @@
+"""The SQLite file of the embedded log: its schema, how it is opened and written, and what its errors mean to the port."""
+
+import errno
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from correlator.runtime.ports import Full, PortError, Refused, Transient
+
+T = TypeVar("T")
+
+FILE_NAME: Final = "correlator.db"
+SCHEMA_VERSION: Final = 1
+_APPLICATION_ID: Final = 0x434F5252  # "CORR", in the file's header: tells our file from other programs' databases
+
+# Large pages, as segments are large: against 4 KiB pages they halve the kernel's share of a write; 64 KiB gain 10 % more for segments
+# but make the small commits of compacted topics write twice as much.
+PAGE_BYTES: Final = 32 * 1024
+_CACHE_KIB: Final = 4 * 1024
+_CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
+
+_SCHEMA: Final = (
+    (
+        "CREATE TABLE partitions (number INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL, compacted INTEGER NOT NULL,"
+        " first INTEGER NOT NULL DEFAULT 0, next INTEGER NOT NULL DEFAULT 0, UNIQUE (topic, partition))"
+    ),
+    # `place` is that of the segment's last record, so one comparison finds the segment that holds an offset or follows it.
+    "CREATE TABLE segments (place INTEGER PRIMARY KEY, base INTEGER NOT NULL, body BLOB NOT NULL)",
+    (
+        "CREATE TABLE keyed (place INTEGER PRIMARY KEY, number INTEGER NOT NULL, key BLOB NOT NULL, timestamp INTEGER NOT NULL,"
+        " value BLOB, headers BLOB, UNIQUE (number, key))"
+    ),
+    (
+        "CREATE TABLE positions (consumers TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,"
+        " PRIMARY KEY (consumers, topic, partition)) WITHOUT ROWID"
+    ),
+    "CREATE TABLE fences (transactional_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+
+_ERRORS: Final[dict[int, tuple[type[PortError], str]]] = {
+    sqlite3.SQLITE_BUSY: (Transient, "other processes kept it locked; is one of them stuck?"),
+    sqlite3.SQLITE_LOCKED: (Transient, "it is locked"),
+    sqlite3.SQLITE_FULL: (Full, "the disk, or the size allowed to the file, is full: make room; nothing was written"),
+    sqlite3.SQLITE_READONLY: (Refused, "it cannot be written: give this user write permission to the file and its folder"),
+    sqlite3.SQLITE_PERM: (Refused, "permission denied: give this user write permission to the file and its folder"),
+    sqlite3.SQLITE_CANTOPEN: (Refused, "it cannot be opened: check that the folder exists, may be written and has room"),
+    sqlite3.SQLITE_CORRUPT: (Refused, "it is damaged: move it away (or restore a copy) and start again"),
+    sqlite3.SQLITE_NOTADB: (Refused, "it is not a database, or damaged: move it away (or restore a copy) and start again"),
+    sqlite3.SQLITE_IOERR: (Refused, "the disk reports an error: check it, then start again"),
+    sqlite3.SQLITE_TOOBIG: (Refused, "a record is larger than SQLite allows (1 GB)"),
+}
+
+
+def port_error(error: sqlite3.Error, path: Path) -> PortError:
+    """Class an error of SQLite by what comes next."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # the index of the WAL could not grow: this, too, is a full disk
+        code = sqlite3.SQLITE_FULL
+    kind, advice = _ERRORS.get(
+        code & 0xFF, (Refused, "it is not as this program left it: move it away (or restore a copy) and start again")
+    )
+    return kind(f"{path}: {advice} ({error})")
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether another process holds the file just now."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def connect(directory: Path) -> sqlite3.Connection:
+    """Open the file in `directory`, making both where missing; Refused or Full where that cannot be."""
+    path = directory / FILE_NAME
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        kind = Full if error.errno == errno.ENOSPC else Refused
+        raise kind(f"{directory}: cannot be made a folder: {error.strerror}; choose another, or give this user permission") from error
+    try:
+        return sqlite3.connect(path, isolation_level=None, timeout=0)
+    except sqlite3.Error as error:
+        raise port_error(error, path) from error
+
+
+def prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Check whose file it is, create its tables if it is new, and set how it is written."""
+    application, version = number_of(db, "PRAGMA application_id"), number_of(db, "PRAGMA user_version")
+    if application != _APPLICATION_ID and number_of(db, "SELECT count(*) FROM sqlite_master"):
+        raise Refused(f"{path}: is a database of another program: choose another folder")
+    if version > SCHEMA_VERSION:
+        raise Refused(f"{path}: was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION}): use that version")
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise Refused(f"{path}: its file system has no shared memory for a write-ahead log: choose a folder on a local disk")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_BYTES // PAGE_BYTES}")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    if version == 0:
+        in_transaction(db, partial(_create, db))
+
+
+def _create(db: sqlite3.Connection) -> None:
+    if number_of(db, "PRAGMA user_version") == 0:  # another process may have been quicker
+        for statement in _SCHEMA:
+            db.execute(statement)
+
+
+def number_of(db: sqlite3.Connection, statement: str) -> int:
+    """Return the one integer that a statement yields."""
+    (number,) = db.execute(statement).fetchone()
+    assert isinstance(number, int)
+    return number
+
+
+def in_transaction(db: sqlite3.Connection, step: Callable[[], T]) -> T:
+    """Run `step` in one SQLite transaction: all of it stays, or none when it raises."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        result = step()
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # SQLite itself rolls back when the disk is full
+            db.execute("ROLLBACK")
+        raise
+    return result

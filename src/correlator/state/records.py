@@ -1,0 +1,224 @@
+"""What correlate remembers: alerts, turns that wait to be judged, incidents; each one row of state."""
+
+from typing import Final
+
+import msgspec
+
+from correlator.model.alert import AlertState
+from correlator.model.event import Flag, Origin
+from correlator.model.incident import IncidentState, Why
+from correlator.model.instant import Duration, Instant
+from correlator.state.wheel import ASLEEP
+
+Row = tuple[bytes, bytes | None]
+"""A key and its packed value; None deletes the key."""
+
+ALERT_PREFIX: Final = b"a"
+INCIDENT_PREFIX: Final = b"i"
+MACHINE_KEY: Final = b"m"
+TURN_PREFIX: Final = b"t"
+
+
+class Alert(msgspec.Struct, gc=False):
+    """One alert. `labels` and `annotations` are JSON as received: bytes are a fifth of a dict.
+
+    `last_seen` is the newest firing statement known; `recent` holds the other ones later than the machine's position, and `before` the
+    newest that is not, so that a resolve which comes out of order can split the stretch exactly. `until` is an explicit end, 0 for none.
+    `is_steady` says that a firing statement changes nothing but `last_seen` and `count`.
+    """
+
+    fingerprint: bytes
+    labels: bytes
+    annotations: bytes
+    value: float | None
+    expiry: Duration
+    origin: Origin
+    state: AlertState = AlertState.RESOLVED
+    started: Instant = 0
+    ended: Instant = 0
+    last_seen: Instant = 0
+    before: Instant = 0
+    until: Instant = 0
+    count: int = 0
+    recent: tuple[Instant, ...] = ()
+    incident: str | None = None
+    reason: Why | None = Why.NEVER_FIRED
+    entity: str | None = None
+    hold: Duration = 0
+    keep: Duration = 0
+    guess: str | None = None
+    waiting: int = 0
+    wake: int = ASLEEP
+    is_steady: bool = False
+    is_changed: bool = False
+
+    @property
+    def key(self) -> bytes:
+        """The key that orders timers."""
+        return self.fingerprint
+
+
+class AlertRow(msgspec.Struct, array_like=True, gc=False):
+    """An alert as it is stored: all that is not derived."""
+
+    version: int
+    labels: bytes
+    annotations: bytes
+    value: float | None
+    expiry: Duration
+    origin: Origin
+    state: AlertState
+    started: Instant
+    ended: Instant
+    last_seen: Instant
+    before: Instant
+    until: Instant
+    count: int
+    recent: tuple[Instant, ...]
+    incident: str | None
+    reason: Why | None
+    entity: str | None
+    hold: Duration
+    keep: Duration
+    guess: str | None
+
+
+class Turn(msgspec.Struct, array_like=True, gc=False):
+    """A run that may change its alert, waiting to be judged in the order of (effect, at, fingerprint, status, order). `order` counts queued turns."""
+
+    effect: Instant
+    at: Instant
+    fingerprint: bytes
+    status: int
+    count: int
+    more: list[Instant] = []
+    flags: Flag = Flag.NONE
+    expires: Instant | None = None
+    annotations: bytes | None = None
+    value: float | None = None
+    order: int = 0
+
+
+class Hit(msgspec.Struct, array_like=True):
+    """An entity as an incident shows it: its first alert, how many, and when it last had a new one."""
+
+    entity: str
+    onset: Instant
+    last: Instant
+    condition: str
+    fingerprint: bytes
+    alerts: int = 1
+
+
+class Incident(msgspec.Struct, array_like=True):
+    """One incident. `hits` are its entities by name, in order of joining; `guesses` the alerts listed before they were judged.
+
+    `last_new` bounds its joining window. `due` is when it is woken: to settle, to close, or to be forgotten.
+    """
+
+    id: str
+    scope: tuple[str, ...]
+    state: IncidentState = IncidentState.PENDING
+    opened: Instant = 0
+    updated: Instant = 0
+    last_new: Instant = 0
+    due: Instant = 0
+    revision: int = 0
+    firing: int = 0
+    was_open: bool = False
+    worst: int = 0
+    members: list[bytes] = []
+    hits: dict[str, Hit] = {}
+    guesses: dict[bytes, Instant] = {}
+    why: list[Why] = []
+
+    @property
+    def is_live(self) -> bool:
+        """Answer whether alerts may still join it without reopening it."""
+        return self.state in (IncidentState.PENDING, IncidentState.OPEN, IncidentState.REOPENED)
+
+
+ROW_VERSION: Final = 1
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_ALERT: Final = msgspec.msgpack.Decoder(AlertRow)
+_INCIDENT: Final = msgspec.msgpack.Decoder(Incident)
+_TURN: Final = msgspec.msgpack.Decoder(Turn)
+
+
+def pack_alert(alert: Alert) -> Row:
+    """Answer an alert's row."""
+    row = AlertRow(
+        ROW_VERSION,
+        alert.labels,
+        alert.annotations,
+        alert.value,
+        alert.expiry,
+        alert.origin,
+        alert.state,
+        alert.started,
+        alert.ended,
+        alert.last_seen,
+        alert.before,
+        alert.until,
+        alert.count,
+        alert.recent,
+        alert.incident,
+        alert.reason,
+        alert.entity,
+        alert.hold,
+        alert.keep,
+        alert.guess,
+    )
+    return ALERT_PREFIX + alert.fingerprint, _ENCODE(row)
+
+
+def unpack_alert(key: bytes, value: bytes) -> Alert:
+    """Read an alert's row; what is derived (waiting, steadiness, timers) is left to the stage that owns it."""
+    row = _ALERT.decode(value)
+    return Alert(
+        key[1:],
+        row.labels,
+        row.annotations,
+        row.value,
+        row.expiry,
+        row.origin,
+        row.state,
+        row.started,
+        row.ended,
+        row.last_seen,
+        row.before,
+        row.until,
+        row.count,
+        row.recent,
+        row.incident,
+        row.reason,
+        row.entity,
+        row.hold,
+        row.keep,
+        row.guess,
+    )
+
+
+def pack_incident(incident: Incident) -> Row:
+    """Answer an incident's row."""
+    return INCIDENT_PREFIX + incident.id.encode(), _ENCODE(incident)
+
+
+def unpack_incident(value: bytes) -> Incident:
+    """Read an incident's row."""
+    return _INCIDENT.decode(value)
+
+
+def turn_key(turn: Turn) -> bytes:
+    """Answer the key of a waiting turn's row: its number, since two turns may be equal in all else."""
+    return TURN_PREFIX + turn.order.to_bytes(8, "big")
+
+
+def pack_turn(turn: Turn) -> Row:
+    """Answer a waiting turn's row."""
+    return turn_key(turn), _ENCODE(turn)
+
+
+def unpack_turn(value: bytes) -> Turn:
+    """Read a waiting turn's row."""
+    return _TURN.decode(value)

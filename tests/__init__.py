@@ -1,0 +1,1 @@
+"""Laws, examples and guards of the correlator."""

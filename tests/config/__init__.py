@@ -1,0 +1,1 @@
+"""Tests of the configuration: what is read, and what is said of mistakes."""

@@ -1,0 +1,91 @@
+"""`correlator check`: what it prints and how it ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from correlator.cli.check import check
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(check, arguments, input=stdin)
+
+
+def test_sound_files_end_with_0_and_a_summary(folder: Path) -> None:
+    (folder / "rules").mkdir()
+    (folder / "rules" / "a.yaml").write_text("time: {reorder: 5s}")
+    (folder / "topologies").mkdir()
+    (folder / "topologies" / "a.yaml").write_text("services: {a: {depends_on: [b]}, b: }")
+    result = run()
+    assert (result.exit_code, result.output) == (0, "2 files, 1 rule set, 2 services, 1 edge: 0 errors, 0 warnings\n")
+
+
+def test_warnings_alone_end_with_0(folder: Path) -> None:
+    (folder / "a.yaml").write_text("services: {a: {depends_on: [a]}}")
+    result = run("a.yaml")
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        "a.yaml:1:29: warning: 'a' depends on itself; the edge is left out",
+        "1 file, 0 rule sets, 1 service, 0 edges: 0 errors, 1 warning",
+    ]
+
+
+def test_errors_end_with_1() -> None:
+    result = run("-", stdin="services: {a: {tear: 1}}")
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
+        "<stdin>:1:16: error: unknown key 'tear' in services.a (did you mean 'tier'?)",
+        "1 file, 0 rule sets, 1 service, 0 edges: 1 error, 0 warnings",
+    ]
+
+
+def test_a_missing_path_ends_with_2(folder: Path) -> None:
+    result = run(str(folder / "nowhere"))
+    assert result.exit_code == 2
+    assert "nowhere: error: no such file or folder" in result.output
+
+
+@pytest.mark.usefixtures("folder")
+def test_no_folder_at_all_ends_with_2() -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert result.output.splitlines()[:2] == ["rules: error: no such file or folder", "topologies: error: no such file or folder"]
+
+
+def test_json_is_one_document() -> None:
+    result = run("-", "--json", stdin="alerts: [{name: a}, {name: a}]")
+    assert result.exit_code == 1
+    assert json.loads(result.output) == {
+        "files": 1,
+        "rule_sets": 1,
+        "services": 0,
+        "edges": 0,
+        "errors": 1,
+        "warnings": 1,
+        "problems": [
+            {
+                "severity": "error",
+                "file": "<stdin>",
+                "line": 1,
+                "column": 28,
+                "message": "duplicate alert rule 'a', first written at <stdin>:1:17",
+                "hint": "",
+            },
+            {
+                "severity": "warning",
+                "file": "<stdin>",
+                "line": 1,
+                "column": 28,
+                "message": "alert rule 'a' is never reached: 'a' above matches all that it matches",
+                "hint": "",
+            },
+        ],
+    }

@@ -1,0 +1,281 @@
+"""One test per configuration mistake, with the exact text that a person reads."""
+
+from pathlib import Path
+
+import pytest
+
+from correlator.config.load import examine
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # so that messages name files as people do
+
+
+def told(texts: dict[str, str]) -> list[str]:
+    """Answer the problems of these files as they are printed."""
+    for name, text in texts.items():
+        Path(name).write_text(text, newline="")
+    return [str(problem) for problem in examine(list(texts)).problems]
+
+
+SYNTAX = {
+    "a tab": ("time:\n\treorder: 1s", "a.yaml:2:1: error: a tab cannot indent YAML; use spaces"),
+    "an open bracket": (
+        "time: {reorder: 1s",
+        "a.yaml:1:19: error: not valid YAML: did not find expected ',' or '}' while parsing a flow mapping",
+    ),
+    "a colon too many": ("time: a: b", "a.yaml:1:8: error: not valid YAML: mapping values are not allowed in this context"),
+    "a control character": ("time: \x00", "a.yaml:1:7: error: a control character is not allowed in YAML"),
+    "two documents": ("time: {}\n---\nexpiry: {}", "a.yaml:2:1: error: a second document starts here; write one document a file"),
+    "a key twice": ("time: {}\ntime: {}", "a.yaml:2:1: error: duplicate key 'time', first written at a.yaml:1:1"),
+    "a tag": (
+        "time: !!python/object:os.system {}",
+        "a.yaml:1:7: error: the tag 'tag:yaml.org,2002:python/object:os.system' is not understood; write the plain value",
+    ),
+    "a list as key": ("? [a]\n: b", "a.yaml:1:3: error: a key must be one word, not a list or a mapping"),
+    "an alias as key": ("a: &x b\n*x : c", "a.yaml:2:1: error: a key must be one word, not an alias"),
+    "an alias in itself": ("time: &x [*x]", "a.yaml:1:11: error: the alias '*x' stands inside itself"),
+    "an unknown alias": ("time: *x", "a.yaml:1:7: error: the alias '*x' is not defined above"),
+    "a merge of text": ("time: {<<: b}", "a.yaml:1:8: error: '<<' must name a mapping or a list of mappings"),
+    "too deep": ("time: " + "[" * 40, "a.yaml:1:38: error: nested deeper than 32 levels"),
+    "a list at the top": ("- a", "a.yaml:1:1: error: the file must be a mapping of rules or of a topology"),
+    "a key of neither": (
+        "servises: {}",
+        "a.yaml:1:1: error: unknown key 'servises', in neither rules nor a topology (did you mean 'services'?)",
+    ),
+    "both in one file": (
+        "time: {}\nservices: {}",
+        "a.yaml:2:1: error: 'services' is of a topology and 'time' of rules; write them in two files",
+    ),
+}
+
+RULES = {
+    "an unknown key": ("time: {reorde: 1s}", "a.yaml:1:8: error: unknown key 'reorde' in time (did you mean 'reorder'?)"),
+    "an unknown key like none": ("time: {zzzz: 1s}", "a.yaml:1:8: error: unknown key 'zzzz' in time"),
+    "a duration without unit": (
+        "time: {reorder: 5}",
+        "a.yaml:1:17: error: time.reorder has no unit; write 5s for seconds or 5m for minutes",
+    ),
+    "a word for a duration": (
+        "time: {reorder: soon}",
+        "a.yaml:1:17: error: time.reorder must be a duration such as 30s, 5m or 1h30m, not the text 'soon'",
+    ),
+    "true for a duration": (
+        "time: {reorder: true}",
+        "a.yaml:1:17: error: time.reorder must be a duration such as 30s, 5m or 1h30m, not true",
+    ),
+    "too long a duration": ("time: {reorder: 6m}", "a.yaml:1:17: error: time.reorder must be at most 5m, not 6m"),
+    "too short a duration": ("retention: {alert: 14m}", "a.yaml:1:20: error: retention.alert must be at least 15m, not 14m"),
+    "no window": ("grouping: {window: 0}", "a.yaml:1:20: error: grouping.window must be at least 1s, not 0"),
+    "too many hops": ("grouping: {hops: 7}", "a.yaml:1:18: error: grouping.hops must be at most 6, not 7"),
+    "no hops": ("grouping: {hops: 0}", "a.yaml:1:18: error: grouping.hops must be at least 1, not 0"),
+    "half a hop": ("grouping: {hops: 1.5}", "a.yaml:1:18: error: grouping.hops must be a whole number, not the number 1.5"),
+    "text for a section": ("time: soon", "a.yaml:1:7: error: time must be a mapping, not the text 'soon'"),
+    "ignore and only": (
+        "identity: {ignore: [a], only: [b]}",
+        "a.yaml:1:11: error: identity has both 'ignore' and 'only'; keep one of them",
+    ),
+    "text for a list": ("identity: {ignore: pod_ip}", "a.yaml:1:20: error: identity.ignore must be a list, not the text 'pod_ip'"),
+    "no name": ("alerts: [{for: 2m}]", "a.yaml:1:10: error: missing key 'name' in alerts[0]"),
+    "an empty name": ("alerts: [{name: ''}]", "a.yaml:1:17: error: alerts[0].name must not be empty"),
+    "a number for a name": (
+        "alerts: [{name: 12}]",
+        "a.yaml:1:17: error: alerts[0].name must be text, not the number 12 (put it in quotes)",
+    ),
+    "a name too long": (f"alerts: [{{name: {'x' * 257}}}]", "a.yaml:1:17: error: alerts[0].name must not be longer than 256 characters"),
+    "no operator": (
+        "alerts: [{name: a, match: severity}]",
+        "a.yaml:1:27: error: alerts[0].match[0] cannot be read at 'severity'; write a matcher as severity=\"critical\" (or with != =~ !~)",
+    ),
+    "quotes needed": (
+        "alerts: [{name: a, match: ['x=~a{2}']}]",
+        "a.yaml:1:28: error: alerts[0].match[0] cannot be read at 'a{2}'; put the value in double quotes",
+    ),
+    "a brace missing": (
+        "alerts: [{name: a, match: '{a=b'}]",
+        "a.yaml:1:27: error: alerts[0].match[0] begins with a brace that nothing closes: {a=b",
+    ),
+    "no matcher": (
+        "alerts: [{name: a, match: '{}'}]",
+        (
+            "a.yaml:1:27: error: alerts[0].match[0] holds no matcher; "
+            "write one as severity=\"critical\", or leave 'match' out to mean every alert"
+        ),
+    ),
+    "a matcher without label": (
+        "alerts: [{name: a, match: '\"\"=b'}]",
+        "a.yaml:1:27: error: alerts[0].match[0] names no label; write the label before the sign",
+    ),
+    "a bad pattern": (
+        "alerts: [{name: a, match: 'b=~\"(\"'}]",
+        "a.yaml:1:27: error: alerts[0].match[0] has a bad pattern '(': missing ), unterminated subpattern at position 0",
+    ),
+    "a pattern of Python's": (
+        "alerts: [{name: a, match: 'b=~\"(?=x)\"'}]",
+        (
+            "a.yaml:1:27: error: alerts[0].match[0] has a pattern that Alertmanager would not read: '(?=x)'; "
+            "no look-around, back reference, possessive or atomic part"
+        ),
+    ),
+    "a mapping for matchers": (
+        "alerts: [{name: a, match: {a: b}}]",
+        "a.yaml:1:27: error: alerts[0].match must be a list, not a mapping",
+    ),
+    "a rule twice": (
+        "alerts:\n- {name: a, match: x=y}\n- {name: a, match: x=z}",
+        "a.yaml:3:10: error: duplicate alert rule 'a', first written at a.yaml:2:10",
+    ),
+    "expiry within reorder": (
+        "time: {reorder: 2m}\nalerts: [{name: a, expiry: 2m}]",
+        "a.yaml:2:28: error: alerts[0].expiry (2m) must be more than time.reorder (2m)",
+    ),
+    "general expiry within reorder": (
+        "time: {reorder: 2m}\nexpiry: {native: 1m}",
+        "a.yaml:2:18: error: expiry.native (1m) must be more than time.reorder (2m)",
+    ),
+    "lateness within reorder": (
+        "time: {reorder: 2m, lateness: 1m}",
+        "a.yaml:1:31: error: time.lateness (1m) must be more than time.reorder (2m)",
+    ),
+    "closed before it is closed": (
+        "retention: {close_after: 2h, closed: 1h}",
+        "a.yaml:1:38: error: retention.closed (1h) must not be less than retention.close_after (2h)",
+    ),
+    "never reached after a rule for all": (
+        "alerts:\n- {name: a}\n- {name: b, match: x=y}",
+        "a.yaml:3:10: warning: alert rule 'b' is never reached: 'a' above matches all that it matches",
+    ),
+    "never reached after a wider rule": (
+        "alerts:\n- {name: a, match: x=y}\n- {name: b, match: '{z=w,x=\"y\"}'}",
+        "a.yaml:3:10: warning: alert rule 'b' is never reached: 'a' above matches all that it matches",
+    ),
+}
+
+TOPOLOGY = {
+    "an unknown key": (
+        "services: {a: {depend_on: []}}",
+        "a.yaml:1:16: error: unknown key 'depend_on' in services.a (did you mean 'depends_on'?)",
+    ),
+    "nothing of that name": (
+        "services:\n  checkout: {}\n  cart: {depends_on: [chekout]}",
+        "a.yaml:3:23: error: services.cart.depends_on[0]: nothing is called 'chekout' (did you mean 'checkout'?)",
+    ),
+    "a host in depends_on": (
+        "services: {a: {depends_on: [n]}}\nhosts: {n: {}}",
+        "a.yaml:1:29: error: services.a.depends_on[0]: 'n' is a host, not a service or an instance or an external (write it in 'runs_on')",
+    ),
+    "a service in runs_on": (
+        "services: {a: {runs_on: [b]}, b: {}}",
+        "a.yaml:1:26: error: services.a.runs_on[0]: 'b' is a service, not a host (write it in 'depends_on')",
+    ),
+    "an instance of a host": (
+        "instances: {p: {of: n}}\nhosts: {n: {}}",
+        "a.yaml:1:21: error: instances.p.of: 'n' is a host, not a service",
+    ),
+    "an instance of nothing": ("instances: {p: {}}", "a.yaml:1:16: error: missing key 'of' in instances.p"),
+    "an edge to nothing": (
+        "services: {a: {}}\nedges: [{from: a, to: zzz}]",
+        "a.yaml:2:23: error: edges[0].to: nothing is called 'zzz'",
+    ),
+    "an edge without an end": ("edges: [{from: a}]", "a.yaml:1:9: error: missing key 'to' in edges[0]"),
+    "an edge of the wrong kinds": (
+        "services: {a: {}, b: {}}\nedges: [{from: a, to: b, kind: runs_on}]",
+        "a.yaml:2:23: error: edges[0].to: 'b' is a service, not a host",
+    ),
+    "a name twice across kinds": (
+        "services: {a: {}}\nhosts: {a: {}}",
+        "a.yaml:2:9: error: duplicate name 'a', first declared as a service at a.yaml:1:12",
+    ),
+    "an empty name": ("services: {'': {}}", "a.yaml:1:12: error: a name in services must not be empty"),
+    "a hidden character": (
+        'services: {"a\\nb": {}}',
+        "a.yaml:1:12: error: the name 'a\\nb' holds a character that cannot be seen",
+    ),
+    "a tier in words": ("services: {a: {tier: gold}}", "a.yaml:1:22: error: services.a.tier must be a whole number, not the text 'gold'"),
+    "a number for a dependency": (
+        "services: {a: {depends_on: [5]}}",
+        "a.yaml:1:29: error: services.a.depends_on[0] must be a name or a mapping such as {service: payments, delay: 30s}",
+    ),
+    "a dependency on nothing": (
+        "services: {a: {depends_on: [{delay: 5s}]}}",
+        "a.yaml:1:29: error: services.a.depends_on[0] must name what it depends on, with 'service' or 'name' (one of them)",
+    ),
+    "text for a dependency list": (
+        "services: {a: {depends_on: b}}",
+        "a.yaml:1:28: error: services.a.depends_on must be a list, not the text 'b'",
+    ),
+    "a list for services": ("services: [a]", "a.yaml:1:11: error: services must be a mapping, not a list"),
+    "a cycle": (
+        "services: {a: {depends_on: [b]}, b: {depends_on: [c]}, c: {depends_on: [a]}}",
+        "a.yaml:1:29: warning: cycle: a -> b -> c -> a",
+    ),
+    "itself": ("services: {a: {depends_on: [a]}}", "a.yaml:1:29: warning: 'a' depends on itself; the edge is left out"),
+    "an edge twice": (
+        "services: {a: {depends_on: [b, b]}, b: {}}",
+        "a.yaml:1:32: warning: the edge 'a' calls 'b' is written twice",
+    ),
+    "an edge twice with two delays": (
+        "services: {a: {depends_on: [b, {service: b, delay: 1s}]}, b: {}}",
+        "a.yaml:1:42: warning: the edge 'a' calls 'b' is written twice with another delay; the first one holds",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), [*SYNTAX.values(), *RULES.values(), *TOPOLOGY.values()], ids=[*SYNTAX, *RULES, *TOPOLOGY])
+def test_a_mistake_is_told_in_these_words(text: str, expected: str) -> None:
+    assert told({"a.yaml": text}) == [expected]
+
+
+def test_bytes_that_are_no_text_are_told_with_their_place() -> None:
+    Path("a.yaml").write_bytes("time: {}\né \xff".encode("latin-1"))
+    assert [str(problem) for problem in examine(["a.yaml"]).problems] == ["a.yaml:2:1: error: not UTF-8 text"]
+
+
+def test_all_mistakes_of_all_files_are_told_at_once() -> None:
+    texts = {
+        "a.yaml": "services:\n  a: {tier: gold, depends_on: [b]}\n  b: {depends_on: [x]}\n",
+        "b.yaml": "time: {reorder: 1h}\ngrouping: {hops: 9}\n",
+        "c.yaml": "services: {b: {}}\n",
+    }
+    assert told(texts) == [
+        "a.yaml:2:13: error: services.a.tier must be a whole number, not the text 'gold'",
+        "a.yaml:3:20: error: services.b.depends_on[0]: nothing is called 'x'",
+        "b.yaml:1:17: error: time.reorder must be at most 5m, not 1h",
+        "b.yaml:2:18: error: grouping.hops must be at most 6, not 9",
+        "c.yaml:1:12: error: duplicate name 'b', first declared at a.yaml:3:3",
+    ]
+
+
+def test_a_broken_entry_is_still_a_name_that_others_may_use() -> None:
+    text = "services:\n  a: {depends_on: [b]}\n  b: {tier: gold}\n"
+    assert told({"a.yaml": text}) == ["a.yaml:3:13: error: services.b.tier must be a whole number, not the text 'gold'"]
+
+
+def test_a_section_in_two_files_is_told_with_both_places() -> None:
+    texts = {"a.yaml": "time: {reorder: 1s}", "b.yaml": "alerts: []\ntime: {reorder: 1s}"}
+    assert told(texts) == ["b.yaml:2:1: error: 'time' is already set at a.yaml:1:1; keep one of them"]
+
+
+def test_split_by_that_differs_between_files_is_told() -> None:
+    texts = {"a.yaml": "split_by: [cluster]", "b.yaml": "split_by: [region]", "c.yaml": "split_by: [cluster]"}
+    assert told(texts) == ["b.yaml:1:1: error: 'split_by' differs from the one at a.yaml:1:1; the whole graph is split by the same labels"]
+
+
+def test_a_rule_for_a_service_that_no_topology_has_is_told() -> None:
+    texts = {"a.yaml": "services: {checkout: {}}", "b.yaml": "alerts: [{name: a, match: 'service=chekout'}]"}
+    assert told(texts) == [
+        "b.yaml:1:27: warning: alert rule 'a' names the service 'chekout', which no topology has (did you mean 'checkout'?)"
+    ]
+
+
+def test_a_rule_for_a_service_is_not_doubted_without_a_topology() -> None:
+    assert told({"b.yaml": "alerts: [{name: a, match: 'service=chekout'}]"}) == []
+
+
+def test_a_missing_path_is_told_beside_the_other_mistakes() -> None:
+    Path("a.yaml").write_text("time: 5")
+    assert [str(problem) for problem in examine(["nowhere", "a.yaml"]).problems] == [
+        "a.yaml:1:7: error: time must be a mapping, not the number 5",
+        "nowhere: error: no such file or folder",
+    ]

@@ -1,0 +1,20 @@
+"""What every test shares: the hypothesis profiles."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# dev is quick enough to run on every save; ci finds the same thing twice; night looks further.
+# No deadline anywhere: the timeout per test is pytest's, and a shared machine is sometimes slow.
+settings.register_profile("dev", max_examples=25, deadline=None)
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("night", max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def _profile() -> str:
+    """Name the profile asked for by HYPOTHESIS_PROFILE, else `ci` on CI and `dev` elsewhere."""
+    on_ci = os.environ.get("CI", "").lower() == "true"
+    return os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if on_ci else "dev")
+
+
+settings.load_profile(_profile())
