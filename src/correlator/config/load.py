@@ -1,5 +1,6 @@
 """Paths to rules and a topology: files found, read, told apart, checked and compiled, with every problem at once."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -52,7 +53,7 @@ def load(paths: Sequence[str]) -> Loaded:
 
 def load_rules(paths: Sequence[str]) -> tuple[RuleSet, list[Problem]]:
     """Read rules only; a topology among the paths is an error. Answers the rules and the warnings; raises `ConfigError`."""
-    loaded = _examine(paths, only=RulesFile)
+    loaded = _examined(paths, only=RulesFile)
     if loaded.errors:
         raise ConfigError(loaded.problems)
     return loaded.rules, list(loaded.problems)
@@ -60,7 +61,7 @@ def load_rules(paths: Sequence[str]) -> tuple[RuleSet, list[Problem]]:
 
 def load_topology(paths: Sequence[str]) -> tuple[Topology, list[Problem]]:
     """Read topologies only; rules among the paths are an error. Answers the graph and the warnings; raises `ConfigError`."""
-    loaded = _examine(paths, only=TopologyFile)
+    loaded = _examined(paths, only=TopologyFile)
     if loaded.errors:
         raise ConfigError(loaded.problems)
     return loaded.topology, list(loaded.problems)
@@ -68,7 +69,7 @@ def load_topology(paths: Sequence[str]) -> tuple[Topology, list[Problem]]:
 
 def examine(paths: Sequence[str]) -> Loaded:
     """Do as `load` does, and answer errors with what could be counted in place of raising them."""
-    return _examine(paths, only=None)
+    return _examined(paths, only=None)
 
 
 def read_file(path: str, findings: Findings) -> Document | None:
@@ -85,6 +86,17 @@ def read_file(path: str, findings: Findings) -> Document | None:
         for problem in error.problems:
             findings.add(problem)
         return None
+
+
+def _examined(paths: Sequence[str], *, only: type[RulesFile | TopologyFile] | None) -> Loaded:
+    """Examine with the cycle collector at rest: millions of values are made, none in cycles, and looking costs a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _examine(paths, only=only)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _examine(paths: Sequence[str], *, only: type[RulesFile | TopologyFile] | None) -> Loaded:

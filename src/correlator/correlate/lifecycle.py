@@ -213,8 +213,6 @@ class Lifecycle:
     def _judge(self, turn: Turn, instant: Instant) -> Iterator[Change]:
         alert = self.alerts[turn.fingerprint]
         alert.waiting -= 1
-        if alert.reason is Why.NEVER_FIRED and not alert.count:
-            self._rule(alert)
         alert.count += turn.count
         if turn.status == Status.FIRING:
             yield from self._judge_firing(alert, turn, instant)
@@ -248,7 +246,7 @@ class Lifecycle:
             alert.annotations, alert.value = turn.annotations, turn.value
         self._rule(alert)
         alert.started, alert.last_seen, alert.before, alert.recent = turn.at, seen, 0, ()
-        alert.until = turn.expires or 0
+        alert.until, alert.count = turn.expires or 0, max(turn.count, 1)
         self._refresh(alert, turn.more, instant)
         if alert.hold:
             self._move(alert, AlertMove.HELD)

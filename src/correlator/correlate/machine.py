@@ -21,7 +21,7 @@ from correlator.frames.frame import Frame, FrameKind
 from correlator.model.alert import AlertState, Status
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Verdict
-from correlator.model.incident import Decision, IncidentState, Why
+from correlator.model.incident import AlertDocument, Decision, IncidentDocument, IncidentState, Why
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
@@ -29,17 +29,21 @@ from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY,
 
 SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
+_ENDS: Final = (Why.CLEARED, Why.EXPIRED, Why.HOLD_NOT_MET)
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
-_ENCODE: Final = msgspec.json.Encoder().encode
 _PACK: Final = msgspec.msgpack.Encoder().encode
 
 
 class Effects(msgspec.Struct):
-    """What one step wants written: whole documents by key (None: a tombstone), and decisions to append."""
+    """What one step wants written: whole documents by key (None: a tombstone), and decisions to append.
 
-    incidents: dict[str, bytes | None] = {}
-    alerts: dict[bytes, bytes | None] = {}
-    decisions: list[bytes] = []
+    `stretches` holds every firing stretch that ended, also those that another stretch of the same frame hides in `alerts`.
+    """
+
+    incidents: dict[str, IncidentDocument | None] = {}
+    alerts: dict[bytes, AlertDocument | None] = {}
+    decisions: list[Decision] = []
+    stretches: list[AlertDocument] = []
 
 
 class _MachineRow(msgspec.Struct, array_like=True):
@@ -67,7 +71,8 @@ class Machine:
         self._guess_dues: list[tuple[Instant, bytes]] = []
         self._causes: dict[str, list[Cause]] = {}
         self._noted: dict[bytes, Alert] = {}
-        self._decisions: list[bytes] = []
+        self._decisions: list[Decision] = []
+        self._stretches: list[AlertDocument] = []
 
     def step(self, frame: Frame) -> Effects:
         """Take the next frame of the log; answer what to write."""
@@ -87,6 +92,11 @@ class Machine:
     def verdicts(self) -> Mapping[Verdict, int]:
         """Final verdicts of all items so far; with `waiting` they add up to all items that frames brought."""
         return self.lifecycle.verdicts
+
+    @property
+    def open_stretches(self) -> list[AlertDocument]:
+        """Stretches that have not ended, in the order their alerts were met."""
+        return [alert_document(alert) for alert in self.lifecycle.alerts.values() if alert.state is not AlertState.RESOLVED]
 
     @property
     def waiting(self) -> int:
@@ -163,6 +173,8 @@ class Machine:
     def _apply(self, change: Change) -> None:
         alert = change.alert
         self._noted[alert.fingerprint] = alert
+        if change.why in _ENDS:
+            self._stretches.append(alert_document(alert))
         if change.kind is ChangeKind.BEGAN:
             self._begin(alert, change)
         elif change.kind is ChangeKind.ENDED:
@@ -273,8 +285,8 @@ class Machine:
     # What is written
 
     def _rendered(self) -> Effects:
-        effects = Effects(decisions=self._decisions)
-        self._decisions = []
+        effects = Effects(decisions=self._decisions, stretches=self._stretches)
+        self._decisions, self._stretches = [], []
         for incident in self.book.taken():
             causes = self._causes.get(incident.id)
             if causes is None:
@@ -295,16 +307,14 @@ class Machine:
         self, why: Why, instant: Instant, *, alert: Alert, incident: Incident | None = None, placement: Placement = NEW
     ) -> None:
         self._decisions.append(
-            _ENCODE(
-                Decision(
-                    at=format_rfc3339(instant),
-                    why=why,
-                    rules_digest=self.control.digest,
-                    fingerprint=alert.fingerprint.hex(),
-                    incident=incident.id if incident is not None else None,
-                    path=list(placement.path),
-                    score=round(placement.score, 4) if placement.score else None,
-                )
+            Decision(
+                at=format_rfc3339(instant),
+                why=why,
+                rules_digest=self.control.digest,
+                fingerprint=alert.fingerprint.hex(),
+                incident=incident.id if incident is not None else None,
+                path=list(placement.path),
+                score=round(placement.score, 4) if placement.score else None,
             )
         )
 

@@ -1,4 +1,4 @@
-"""Render: incidents, alerts and decisions as the documents that consumers read. Pure: state in, bytes out."""
+"""Render: incidents, alerts and decisions as the documents that consumers read. Pure: state in, documents out."""
 
 from typing import Final
 
@@ -13,9 +13,6 @@ from correlator.state.records import Alert, Incident
 
 MEMBERS_MOST: Final = 200
 RADIUS_MOST: Final = 100
-DOCUMENT_BYTES_MOST: Final = 256 * 1024
-_LABELS: Final = msgspec.json.Decoder(dict[str, str])
-_ENCODE: Final = msgspec.json.Encoder().encode
 _RANK_BY_SEVERITY: Final = {"critical": 5, "page": 5, "emergency": 5, "fatal": 5, "error": 4, "high": 4, "major": 4, "warning": 3, "minor": 2, "info": 1, "none": 0}
 _UNKNOWN_SEVERITY: Final = 2
 _TOP_TIER: Final = 1
@@ -26,41 +23,31 @@ def severity_rank(labels: dict[str, str]) -> int:
     return _RANK_BY_SEVERITY.get(labels.get("severity", "").lower(), _UNKNOWN_SEVERITY)
 
 
-def alert_document(alert: Alert) -> bytes:
-    """Write the record of one alert for the `alerts` topic."""
+def alert_document(alert: Alert) -> AlertDocument:
+    """Describe one alert for the `alerts` topic."""
     is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
-    return _ENCODE(
-        AlertDocument(
-            fingerprint=alert.fingerprint.hex(),
-            labels=_LABELS.decode(alert.labels),
-            annotations=_LABELS.decode(alert.annotations),
-            value=alert.value,
-            state=alert.state,
-            starts_at=format_rfc3339(alert.started),
-            ends_at=format_rfc3339(alert.ended) if is_over else None,
-            last_seen=format_rfc3339(alert.last_seen),
-            count=alert.count,
-            incident=alert.incident if alert.reason is None else None,
-            reason=alert.reason,
-        )
+    return AlertDocument(
+        fingerprint=alert.fingerprint.hex(),
+        labels=msgspec.Raw(alert.labels),
+        annotations=msgspec.Raw(alert.annotations),
+        value=alert.value,
+        state=alert.state,
+        starts_at=format_rfc3339(alert.started),
+        ends_at=format_rfc3339(alert.ended) if is_over else None,
+        last_seen=format_rfc3339(alert.last_seen),
+        count=alert.count,
+        incident=alert.incident if alert.reason is None else None,
+        reason=alert.reason,
     )
 
 
-def incident_document(incident: Incident, alerts: dict[bytes, Alert], causes: list[Cause], *, topology: Topology, digest: str) -> bytes:
-    """Write one revision of an incident; never larger than 256 KB: members are listed until it is full."""
-    members = _members(incident, alerts)
-    document = _document(incident, members, causes, topology=topology, digest=digest)
-    body = _ENCODE(document)
-    while len(body) > DOCUMENT_BYTES_MOST and members:
-        members = members[: len(members) // 2]
-        body = _ENCODE(msgspec.structs.replace(document, members=members))
-    return body
-
-
-def _document(incident: Incident, members: list[Member], causes: list[Cause], *, topology: Topology, digest: str) -> IncidentDocument:
+def incident_document(
+    incident: Incident, alerts: dict[bytes, Alert], causes: list[Cause], *, topology: Topology, digest: str
+) -> IncidentDocument:
+    """Describe one revision of an incident."""
     root = causes[0] if causes else None
     node = topology.node_by_name.get(root.entity) if root is not None else None
-    explained = {name: None for name in (root.explained if root is not None else ())}
+    explained = dict.fromkeys(root.explained if root is not None else ())
     others = [name for name in incident.hits if root is not None and name != root.entity and name not in explained]
     return IncidentDocument(
         id=incident.id,
@@ -69,7 +56,7 @@ def _document(incident: Incident, members: list[Member], causes: list[Cause], *,
         title=_title(incident, root),
         opened=format_rfc3339(incident.opened),
         updated=format_rfc3339(incident.updated),
-        members=members,
+        members=_members(incident, alerts),
         counts={"alerts": len(incident.members), "firing": incident.firing, "pending": len(incident.guesses), "entities": len(incident.hits)},
         root_causes=[_root_cause(cause, incident, topology) for cause in causes],
         contributing=others[:RADIUS_MOST],
@@ -102,7 +89,7 @@ def _member(alert: Alert, incident: Incident) -> Member:
     starts = alert.started if is_here or not incident.guesses.get(alert.fingerprint) else incident.guesses[alert.fingerprint]
     return Member(
         fingerprint=alert.fingerprint.hex(),
-        labels=_LABELS.decode(alert.labels),
+        labels=msgspec.Raw(alert.labels),
         state=state,
         starts_at=format_rfc3339(starts),
         ends_at=format_rfc3339(alert.ended) if is_over else None,

@@ -320,7 +320,9 @@ class Intake:
             labels = labels_of(_LABELS.decode(written))
         except (msgspec.DecodeError, RefusedError):
             return None
-        return self._learn(labels, written)
+        track = self._learn(labels, msgspec.json.encode(labels))
+        self._track_by_labels[written] = track
+        return track
 
     def _learn(self, labels: dict[str, str], content: bytes) -> Track:
         """Fingerprint a label set seen for the first time; other writings of the same labels share its track."""

@@ -73,10 +73,10 @@ class Why(StrEnum):
 
 
 class Member(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One alert of an incident; times are RFC 3339 text."""
+    """One alert of an incident; `labels` is a JSON object of text to text, times are RFC 3339 text."""
 
     fingerprint: str
-    labels: dict[str, str]
+    labels: msgspec.Raw
     state: str
     starts_at: str = msgspec.field(name="startsAt")
     ends_at: str | None = msgspec.field(name="endsAt", default=None)
@@ -122,12 +122,13 @@ class IncidentDocument(msgspec.Struct, frozen=True):
 class AlertDocument(msgspec.Struct, frozen=True):
     """The state of one alert: the value of a record on the `alerts` topic, compacted by fingerprint.
 
+    `labels` and `annotations` are JSON objects of text to text. `count` is the number of items since `startsAt`.
     `incident` is an incident id, or null with the `reason` it has none. `endsAt` is null while the stretch lasts.
     """
 
     fingerprint: str
-    labels: dict[str, str]
-    annotations: dict[str, str]
+    labels: msgspec.Raw
+    annotations: msgspec.Raw
     value: float | None
     state: str
     starts_at: str = msgspec.field(name="startsAt")
@@ -136,6 +137,18 @@ class AlertDocument(msgspec.Struct, frozen=True):
     count: int
     incident: str | None
     reason: Why | None
+
+
+DOCUMENT_BYTES_MOST: Final = 256 * 1024
+
+
+def encode_incident(document: IncidentDocument) -> bytes:
+    """Write a revision as JSON, never larger than 256 KB: the last members give way."""
+    body = encode_document(document)
+    while len(body) > DOCUMENT_BYTES_MOST and document.members:
+        document = msgspec.structs.replace(document, members=document.members[: len(document.members) // 2])
+        body = encode_document(document)
+    return body
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -149,3 +162,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     rule: str | None = None
     path: list[str] = []
     score: float | None = None
+
+
+encode_document: Final = msgspec.json.Encoder().encode
+"""Writes any of these documents as JSON, keys in the order of their declaration."""

@@ -16,6 +16,7 @@ T = TypeVar("T")
 # (reading a million events of 340 B: 0.25 CPU-s, against 0.09 with these).
 _SEGMENT_BYTES: Final = 512 * 1024
 _SEGMENT_RECORDS: Final = 16_384
+_ROW_BYTES: Final = 4 * 1024 * 1024  # no row is larger, but for one huge record
 
 
 class _Columns(msgspec.Struct, array_like=True, gc=False):
@@ -73,19 +74,25 @@ def _part(messages: Messages, start: int, stop: int) -> Messages:
 def cut(messages: Messages, now: Instant) -> Iterator[Segment]:
     """Cut records into segments of a size that a reader may hold; one huge record is a segment of its own."""
     count = len(messages.values)
-    pieces = max(1, -(-count // _SEGMENT_RECORDS), min(count, -(-_weight(messages) // _SEGMENT_BYTES)))
+    pieces = max(-(-count // _SEGMENT_RECORDS), min(count, -(-_weight(messages) // _SEGMENT_BYTES)))
     if pieces == 1:
-        yield _segment(messages, now)
+        yield from _encoded(messages, now)
         return
     step = -(-count // pieces)
     for start in range(0, count, step):
-        yield from cut(_part(messages, start, start + step), now)
+        yield from _encoded(_part(messages, start, start + step), now)
 
 
-def _segment(messages: Messages, now: Instant) -> Segment:
+def _encoded(messages: Messages, now: Instant) -> Iterator[Segment]:
+    """Encode records as one segment, or as halves where a few large ones among them made it too large after all."""
+    count = len(messages.values)
     stamps = (now,) if messages.timestamps is None else messages.timestamps
     body = _ENCODER.encode((_packed(stamps), messages.values, messages.keys, messages.headers))
-    return Segment(len(messages.values), body)
+    if len(body) <= _ROW_BYTES or count == 1:
+        yield Segment(count, body)
+        return
+    yield from _encoded(_part(messages, 0, count // 2), now)
+    yield from _encoded(_part(messages, count // 2, count), now)
 
 
 def batch_of(base: int, body: bytes) -> Batch:

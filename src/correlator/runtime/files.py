@@ -1,0 +1,136 @@
+"""Event files: JSON lines or one (indented) document, read in bounded pieces."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from correlator.intake.decode import MAX_RECORD_BYTES
+
+PIECE_BYTES: Final = 1 << 20
+DOCUMENT_BYTES_MOST: Final = 64 * 1024 * 1024
+"""A file that is one JSON document is read whole, up to this size."""
+_LINE_BYTES_KEPT: Final = MAX_RECORD_BYTES + 1
+
+Advance = Callable[[int], None]
+"""Told how many bytes were read, for a progress bar."""
+
+
+class Records(msgspec.Struct, frozen=True):
+    """A batch of records and where each lay: its line, from 1 (for a document of many items, the item's number, from 1)."""
+
+    values: list[bytes]
+    lines: range | list[int]
+
+
+class InputError(Exception):
+    """A file cannot be read; says which and why."""
+
+
+def read_records(path: str, *, size: int, advance: Advance = lambda _: None) -> Iterator[Records]:
+    """Read a file (`-` is standard input) as batches of at most `size` records. Raises `InputError`."""
+    try:
+        with _opened(path) as file:
+            yield from _records(file, size, advance)
+    except OSError as error:
+        message = f"{path}: cannot be read: {error.strerror or error}"
+        raise InputError(message) from error
+
+
+def read_merged(paths: list[str], *, size: int, advance: Advance = lambda _: None) -> Iterator[Records]:
+    """Read several files as one recording in the order of their event times; one file is read as it is."""
+    if len(paths) == 1:
+        yield from read_records(paths[0], size=size, advance=advance)
+        return
+    timed = [_timed(read_records(path, size=size, advance=advance)) for path in paths]
+    values = (value for _, value in merge(*timed, key=lambda pair: pair[0]))
+    first = 1
+    while batch := list(islice(values, size)):
+        yield Records(batch, range(first, first + len(batch)))
+        first += len(batch)
+
+
+def input_bytes(paths: Iterable[str]) -> int | None:
+    """Answer how many bytes there are to read, None when that cannot be known (standard input)."""
+    total = 0
+    for path in paths:
+        if path == "-" or not Path(path).is_file():
+            return None
+        total += Path(path).stat().st_size
+    return total
+
+
+class _Times(msgspec.Struct):
+    at: int | str | None = None
+    receivedAt: int | str | None = None  # noqa: N815 - the public contract's name
+
+
+def _timed(batches: Iterator[Records]) -> Iterator[tuple[int, bytes]]:
+    decoder, newest = msgspec.json.Decoder(_Times), 0
+    for batch in batches:
+        for value in batch.values:
+            try:
+                times = decoder.decode(value)
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+                times = _Times()
+            claim = times.receivedAt if times.receivedAt is not None else times.at
+            newest = max(newest, claim) if isinstance(claim, int) else newest
+            yield newest, value
+
+
+def _opened(path: str) -> BinaryIO:
+    return sys.stdin.buffer if path == "-" else Path(path).open("rb")
+
+
+def _records(file: BinaryIO, size: int, advance: Advance) -> Iterator[Records]:
+    head = file.readline(DOCUMENT_BYTES_MOST)
+    document = _document(head, file) if _opens_document(head) else None
+    if isinstance(document, list):
+        advance(sum(map(len, document)))
+        for first in range(0, len(document), size):
+            yield Records(document[first : first + size], range(first + 1, first + 1 + len(document[first : first + size])))
+        return
+    yield from _lines(document if document is not None else head, file, size, advance=advance)
+
+
+def _opens_document(head: bytes) -> bool:
+    """Answer whether the first line is the beginning of a document that goes on below it."""
+    if not head.lstrip().startswith((b"{", b"[")):
+        return False
+    try:
+        return isinstance(msgspec.json.decode(head), list)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return True
+
+
+def _document(head: bytes, file: BinaryIO) -> list[bytes] | bytes:
+    """Read on as one document: its items, or the bytes read when it is none (they are lines then)."""
+    body = head + file.read(DOCUMENT_BYTES_MOST - len(head))
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return body
+    if not isinstance(document, list):
+        return [body]
+    return [msgspec.json.encode(item) for item in document] or [body]
+
+
+def _lines(head: bytes, file: BinaryIO, size: int, *, advance: Advance) -> Iterator[Records]:
+    number, rest = 1, head
+    while True:
+        piece = file.read(PIECE_BYTES)
+        advance(len(rest) + len(piece) if number == 1 else len(piece))
+        lines = (rest + piece).split(b"\n")
+        rest = lines.pop() if piece else b""
+        if not piece and lines and not lines[-1]:
+            lines.pop()
+        for first in range(0, len(lines), size):
+            batch = lines[first : first + size]
+            yield Records(batch, range(number, number + len(batch)))
+            number += len(batch)
+        if not piece:
+            return
