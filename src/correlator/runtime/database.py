@@ -18,7 +18,8 @@ _APPLICATION_ID: Final = 0x434F5252  # "CORR", in the file's header: tells our f
 # Large pages, as segments are large: against 4 KiB pages they halve the kernel's share of a write; 64 KiB gain 10 % more for segments
 # but make the small commits of compacted topics write twice as much.
 PAGE_BYTES: Final = 32 * 1024
-# Appending runs best in a small cache; a compacted topic is written all over its index, and spills out of one (12 against 8 CPU-s for 1 M rows).
+# Appending runs best in a small cache; a compacted topic is written all over its index, and spills out of one
+# (12 against 8 CPU-s for a million new rows).
 _CACHE_KIB: Final = 4 * 1024
 KEYED_CACHE_KIB: Final = 32 * 1024
 _CHECKPOINT_BYTES: Final = 16 * 1024 * 1024

@@ -46,7 +46,6 @@ from correlator.runtime.segments import Segment, batch_of, cut, joined, rows_of
 T = TypeVar("T")
 
 _FETCH_BYTES: Final = 4 * 1024 * 1024
-_PATIENCE_S: Final = 10.0  # how long a busy file is waited for
 _LONGEST_PAUSE_S: Final = 0.05  # how late a poll may see what another process committed
 _OFFSET_BITS: Final = 44  # a row's number is its partition's number, then the offset: 524,288 partitions of 17 trillion records
 
@@ -78,22 +77,27 @@ class EmbeddedLog:
     waits for another process.
     """
 
-    def __init__(self, db: sqlite3.Connection, path: Path, clock: Callable[[], Instant]) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path, *, clock: Callable[[], Instant], patience_ms: int) -> None:
         self.path = path
         self.clock = clock
         self._db = db
+        self._patience_s = patience_ms / 1000
         self._wal = path.with_name(f"{path.name}-wal")
         self._known: dict[TopicPartition, _Partition] = {}
         self._commits = 0
         self._committed_here = asyncio.Event()
 
     @classmethod
-    async def open(cls, directory: Path, *, clock: Callable[[], Instant] = wall_clock, max_bytes: int | None = None) -> "EmbeddedLog":
-        """Open the log in `directory`, or make it there; it may grow to `max_bytes` (writes beyond raise Full), or to the disk's end.
+    async def open(
+        cls, directory: Path, *, clock: Callable[[], Instant] = wall_clock, max_bytes: int | None = None, patience_ms: int = 10_000
+    ) -> "EmbeddedLog":
+        """Open the log in `directory`, or make it there.
 
-        Raises Refused, and says what to do, when the folder cannot be written or the file is not ours, newer or damaged.
+        The file may grow to `max_bytes` (writes beyond raise Full), or to the disk's end. A file that other processes keep locked is
+        waited for `patience_ms`, then Transient is raised. Raises Refused, and says what to do, when the folder cannot be written or
+        the file is not ours, newer or damaged.
         """
-        log = cls(connect(directory), directory / FILE_NAME, clock)
+        log = cls(connect(directory), directory / FILE_NAME, clock=clock, patience_ms=patience_ms)
         try:
             await log.when_free(partial(prepare, log._db, log.path))
             if max_bytes is not None:
@@ -109,7 +113,7 @@ class EmbeddedLog:
 
     async def when_free(self, step: Callable[[], T]) -> T:
         """Run `step`, again and again while other processes lock the file; errors of SQLite become the port's."""
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + self._patience_s
         pause = 0.001
         while True:
             try:

@@ -1,0 +1,1 @@
+"""Tests of the runtime: the log behind its port."""
