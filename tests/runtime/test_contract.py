@@ -275,7 +275,7 @@ async def test_every_column_comes_back_as_it_was_sent(log_factory: LogFactory, s
         await writer.begin()
         await writer.send(EVENTS, Messages(payload, keys=keys, timestamps=stamps, headers=extra if any(extra) else None))
         await writer.commit()
-    found = []
+    found: list[tuple[object, ...]] = []
     for batch in await batches(log, EVENTS, at_most=at_most):
         assert len(batch) <= at_most
         extra = [[(name, value) for name, value in each] for each in batch.headers] if batch.headers is not None else [[]] * len(batch)
@@ -295,7 +295,7 @@ async def test_records_without_a_time_bear_the_instant_of_sending(log_factory: L
 
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=5), start=st.integers(0, 200), at_most=st.integers(1, 50))
 async def test_reading_from_any_offset_in_steps_of_any_size_gives_the_same_records(
-    log_factory: LogFactory, sizes: list[int], start: int, at_most: int
+    log_factory: LogFactory, sizes: list[int], *, start: int, at_most: int
 ) -> None:
     log = await opened(log_factory)
     total = sum(sizes)

@@ -9,7 +9,7 @@ EVENTS = TopicPartition("events", 0)
 STATE = TopicPartition("state", 0)
 
 
-class Crash(RuntimeError):
+class CrashError(RuntimeError):
     """The simulated process died."""
 
 
@@ -45,12 +45,12 @@ async def test_a_crash_at_any_call_leaves_the_transaction_whole_or_absent(name: 
 
     def crash(call: str) -> None:
         if call == f"{name}:{when}":
-            raise Crash(call)
+            raise CrashError(call)
 
     log.on_call = crash
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         await one_transaction(log)
-    log.on_call = [].append
+    log.on_call = lambda _call: None
     took_place = (name, when) == ("commit", "after")  # only the reply was lost
     assert await log.bounds(EVENTS) == (0, 1 if took_place else 0)
     assert await log.committed("group", EVENTS) == (1 if took_place else None)

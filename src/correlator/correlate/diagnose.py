@@ -1,6 +1,5 @@
 """Diagnose: which entity of an incident explains the others. Pure: hits and the graph in, ranked root causes out."""
 
-from collections import deque
 from typing import Final
 
 import msgspec
@@ -10,7 +9,6 @@ from correlator.model.topology import Topology
 from correlator.state.records import Hit
 
 CAUSES_MOST: Final = 3
-SEARCHED_MOST: Final = 5_000
 CANDIDATES_MOST: Final = 50
 """Only this many entities, the first to alert, are weighed as causes; a root that is fiftieth to alert is none."""
 
@@ -49,23 +47,8 @@ def diagnose(hits: dict[str, Hit], topology: Topology) -> list[Cause]:
     ]
 
 
-def blast_radius(entity: str, topology: Topology) -> list[str]:
-    """Answer all that depends on an entity, directly or not, nearest first."""
-    return _dependents(entity, topology)
-
-
 def _explained_by(entity: str, hits: dict[str, Hit], topology: Topology) -> list[str]:
-    return [name for name in _dependents(entity, topology) if name in hits]
-
-
-def _dependents(entity: str, topology: Topology) -> list[str]:
-    seen, queue = {entity: None}, deque([entity])
-    while queue and len(seen) < SEARCHED_MOST:
-        for edge in topology.dependents.get(queue.popleft(), ()):
-            if edge.source not in seen:
-                seen[edge.source] = None
-                queue.append(edge.source)
-    return list(seen)[1:]
+    return [name for name in topology.all_dependents(entity) if name in hits]
 
 
 def _evidence(hit: Hit, explained: list[str], *, count: int, first: Instant) -> list[str]:

@@ -4,6 +4,7 @@ In: an entity and an instant. Out: a `Placement`. Remembers where live incidents
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -35,38 +36,52 @@ class Grouper:
     def __init__(self, topology: Topology, grouping: Grouping) -> None:
         self._topology = topology
         self._grouping = grouping
-        self._hits: dict[tuple[tuple[str, ...], str], dict[str, tuple[Incident, Hit]]] = {}
+        self._places: dict[tuple[str, ...], dict[str, dict[str, tuple[Incident, Hit]]]] = {}
         self._reaches: dict[str, dict[str, tuple[Reach, str]]] = {}
 
     def add(self, incident: Incident, hit: Hit) -> None:
         """Note that an incident has a hit at an entity."""
-        self._hits.setdefault((incident.scope, hit.entity), {})[incident.id] = (incident, hit)
+        places = self._places.setdefault(incident.scope, {})
+        places.setdefault(hit.entity, {})[incident.id] = (incident, hit)
 
     def remove(self, incident: Incident) -> None:
         """Forget all hits of an incident that nobody can join any more."""
+        places = self._places.get(incident.scope, {})
         for entity in incident.hits:
-            place = (incident.scope, entity)
-            here = self._hits.get(place)
+            here = places.get(entity)
             if here is not None:
                 here.pop(incident.id, None)
                 if not here:
-                    del self._hits[place]
+                    del places[entity]
 
     def place(self, entity: str, scope: tuple[str, ...], at: Instant) -> Placement:
-        """Choose the incident with the strongest hit near the entity; equal ones go to the older incident."""
-        best: tuple[float, Instant, str] | None = None
-        placement = NEW
-        for name, (reach, _) in self._reaches_of(entity).items():
-            for incident, hit in self._hits.get((scope, name), {}).values():
+        """Choose the incident with the strongest hit near the entity; equal ones go to the older incident, then to the nearer hit."""
+        best: tuple[float, Instant, str, int, str] | None = None
+        found: Incident | None = None
+        for name, reach, hits in self._near(entity, scope):
+            for incident, hit in hits.values():
                 if not self._is_joinable(incident, at):
                     continue
                 last = hit.last if reach.relation is Relation.SAME else hit.onset
                 strength = score(reach, at - last)
-                rank = (-strength, incident.opened, incident.id)
+                rank = (-strength, incident.opened, incident.id, reach.hops, name)
                 if strength >= NEW_FAULT and (best is None or rank < best):
-                    best = rank
-                    placement = Placement(incident, strength, (name,))
-        return placement if placement is NEW else msgspec.structs.replace(placement, path=self._path(entity, placement.path[0]))
+                    best, found = rank, incident
+        if best is None:
+            return NEW
+        return Placement(found, -best[0], self._path(entity, best[4]))
+
+    def _near(self, entity: str, scope: tuple[str, ...]) -> Iterator[tuple[str, Reach, dict[str, tuple[Incident, Hit]]]]:
+        """Answer the entities within reach that have hits, going through whichever of the two is fewer."""
+        places, reaches = self._places.get(scope, {}), self._reaches_of(entity)
+        if len(places) < len(reaches):
+            for name, hits in places.items():
+                if name in reaches:
+                    yield name, reaches[name][0], hits
+        else:
+            for name, (reach, _) in reaches.items():
+                if name in places:
+                    yield name, reach, places[name]
 
     def _is_joinable(self, incident: Incident, at: Instant) -> bool:
         return incident.is_live and abs(at - incident.last_new) <= self._grouping.window

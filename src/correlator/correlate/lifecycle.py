@@ -26,6 +26,7 @@ from correlator.state.wheel import TimerWheel
 
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
 _NOTHING: Final = Extra()
+_LATE: Final = int(Flag.LATE)
 _WHY_BY_MOVE: Final = {AlertMove.CLEARED: Why.CLEARED, AlertMove.EXPIRED: Why.EXPIRED, AlertMove.KEEP_ENDED: Why.CLEARED}
 _HEARD: Final = (AlertState.FIRING, AlertState.HELD)
 
@@ -61,6 +62,7 @@ class Lifecycle:
         self.order = 0
         self._turns: list[tuple[Instant, Instant, bytes, int, int, Turn]] = []
         self._fresh: dict[int, Turn] = {}
+        self._timer_due: Instant = NEVER
         self._wheel: TimerWheel[Alert] = TimerWheel(self._due)
         self._changed: list[Alert] = []
         self._deleted: dict[bytes, None] = {}
@@ -69,7 +71,7 @@ class Lifecycle:
         """Take a frame's rows; none is judged before `advance`. Turns that arrived are listed in `arrived` until the next frame."""
         self.arrived, self.relabelled = [], []
         free = self._relabel(frame) if self.rules.identity.ignore or self.rules.identity.only else 0
-        alerts, repeats = self.alerts, 0
+        alerts, extras, repeats = self.alerts, frame.extras, 0
         columns = zip(frame.fingerprints, frame.statuses, frame.counts, frame.firsts, strict=True)
         for row, (fingerprint, status, count, first) in enumerate(columns):
             alert = alerts.get(fingerprint)
@@ -86,9 +88,12 @@ class Lifecycle:
                 alert.before, alert.last_seen = last, first
                 if alert.recent:
                     alert.recent = ()
+            elif last <= position and first > last and row in extras:
+                ats = [first, *extras[row].more]
+                alert.before, alert.last_seen = last, ats.pop()
+                alert.recent = tuple([at for at in ats if at > position])
             else:
-                extra = frame.extras.get(row, _NOTHING)
-                self._refresh(alert, [first, *extra.more], position)
+                self._refresh(alert, [first, *extras.get(row, _NOTHING).more], position)
             if not alert.is_changed:
                 alert.is_changed = True
                 self._changed.append(alert)
@@ -97,12 +102,15 @@ class Lifecycle:
 
     def next_instant(self) -> Instant:
         """Answer when the next turn or timer is due, `NEVER` when there is none."""
-        due = self._wheel.next_due()
+        self._timer_due = due = self._wheel.next_due()
         return min(due, self._turns[0][0]) if self._turns else due
 
     def advance(self, instant: Instant) -> Iterator[Change]:
-        """Judge the first turn or timer due, at `instant` (its due time, or later when it came after its time); answers what changed."""
-        if self._turns and self._turns[0][0] <= self._wheel.next_due():
+        """Judge the turn or timer that `next_instant` spoke of, at `instant` (its time, or later when it came too late for that).
+
+        Answers what changed.
+        """
+        if self._turns and self._turns[0][0] <= self._timer_due:
             turn = heappop(self._turns)[-1]
             if self._fresh.pop(turn.order, None) is None:
                 self._deleted[turn_key(turn)] = None
@@ -223,8 +231,8 @@ class Lifecycle:
         self._wheel.schedule(alert)
 
     def _judge_firing(self, alert: Alert, turn: Turn, instant: Instant) -> Iterator[Change]:
-        seen = instant if turn.flags & Flag.LATE else turn.at
-        if turn.flags & Flag.LATE and turn.at <= max(alert.last_seen, alert.ended):
+        seen = instant if turn.flags & _LATE else turn.at
+        if turn.flags & _LATE and turn.at <= max(alert.last_seen, alert.ended):
             self.verdicts[Verdict.LATE] += turn.count
         elif alert.state in _HEARD:
             self._count(turn, Verdict.REPEAT)
@@ -265,7 +273,7 @@ class Lifecycle:
         is_heard = alert.state in _HEARD
         newest = self._newest_until(alert, instant)
         is_stale = turn.at < max(newest, alert.started) if is_heard else turn.at <= alert.ended
-        if is_stale and turn.flags & Flag.LATE:
+        if is_stale and turn.flags & _LATE:
             self.verdicts[Verdict.LATE] += turn.count
         elif not alert.ended and not alert.started:
             self._count(turn, Verdict.NEW)
@@ -373,7 +381,7 @@ class Lifecycle:
 
 
 def _onset(turn: Turn, instant: Instant) -> Instant:
-    return instant if turn.flags & Flag.LATE else turn.at
+    return instant if turn.flags & _LATE else turn.at
 
 
 def _split(turn: Turn) -> list[Turn]:

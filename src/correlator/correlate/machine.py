@@ -37,11 +37,12 @@ _PACK: Final = msgspec.msgpack.Encoder().encode
 class Effects(msgspec.Struct):
     """What one step wants written: whole documents by key (None: a tombstone), and decisions to append.
 
+    `alerts` holds the alerts themselves, to be described by `alert_document` before the next step if at all: a replay does without.
     `stretches` holds every firing stretch that ended, also those that another stretch of the same frame hides in `alerts`.
     """
 
     incidents: dict[str, IncidentDocument | None] = {}
-    alerts: dict[bytes, AlertDocument | None] = {}
+    alerts: dict[bytes, Alert | None] = {}
     decisions: list[Decision] = []
     stretches: list[AlertDocument] = []
 
@@ -299,7 +300,7 @@ class Machine:
         self.book.forgotten = []
         for fingerprint, alert in self._noted.items():
             is_kept = self.lifecycle.alerts.get(fingerprint) is alert
-            effects.alerts[fingerprint] = alert_document(alert) if is_kept else None
+            effects.alerts[fingerprint] = alert if is_kept else None
         self._noted = {}
         return effects
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from correlator.correlate.diagnose import Cause, blast_radius
+from correlator.correlate.diagnose import Cause
 from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
 from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause
@@ -60,7 +60,7 @@ def incident_document(
         counts={"alerts": len(incident.members), "firing": incident.firing, "pending": len(incident.guesses), "entities": len(incident.hits)},
         root_causes=[_root_cause(cause, incident, topology) for cause in causes],
         contributing=others[:RADIUS_MOST],
-        blast_radius=blast_radius(root.entity, topology)[:RADIUS_MOST] if root is not None else [],
+        blast_radius=list(topology.all_dependents(root.entity)[:RADIUS_MOST]) if root is not None else [],
         category="uncategorised",
         priority=_priority(incident, node.tier if node is not None else None),
         owner=node.owner if node is not None else None,
@@ -84,7 +84,7 @@ def _members(incident: Incident, alerts: dict[bytes, Alert]) -> list[Member]:
 
 def _member(alert: Alert, incident: Incident) -> Member:
     is_here = alert.incident == incident.id
-    state = alert.state.value if is_here else "pending" if alert.fingerprint in incident.guesses else AlertState.RESOLVED.value
+    state = alert.state if is_here else "pending" if alert.fingerprint in incident.guesses else AlertState.RESOLVED
     is_over = is_here and alert.state in (AlertState.RESOLVED, AlertState.KEPT)
     starts = alert.started if is_here or not incident.guesses.get(alert.fingerprint) else incident.guesses[alert.fingerprint]
     return Member(
@@ -101,7 +101,7 @@ def _root_cause(cause: Cause, incident: Incident, topology: Topology) -> RootCau
     node = topology.node_by_name.get(cause.entity)
     return RootCause(
         entity=cause.entity.removeprefix("?"),
-        kind=node.kind.value if node is not None else "unknown",
+        kind=node.kind if node is not None else "unknown",
         confidence=cause.confidence,
         evidence=list(cause.evidence),
         split={label: value for label, value in zip(topology.split_by, incident.scope, strict=False) if value},

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import msgspec
 
-from correlator.model.event import Flag, Origin
+from correlator.model.event import Origin
 from correlator.model.instant import Duration, Instant
 
 
@@ -33,13 +33,13 @@ class News(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Extra(msgspec.Struct, array_like=True, gc=False):
-    """What is unusual about a row.
+    """What is unusual about a row. `flags` are those of `model.event.Flag`, as a plain number: enum arithmetic is slow.
 
     `effect` is when the row is judged, when that is not its first event time; `expires` an explicit end of a firing
     statement; `more` the event times of the run after its first, in the order they came, without repeats of the last.
     """
 
-    flags: Flag = Flag.NONE
+    flags: int = 0
     effect: Instant | None = None
     expires: Instant | None = None
     more: list[Instant] = []

@@ -293,7 +293,7 @@ class Intake:
             if news is not None or not track.builder.extend_run(track, statement.status, at):
                 track.builder.start_run(track, statement.status, at, news)
             return
-        extra = Extra(flags & Flag.LATE, effect if effect != at else None, statement.expires)
+        extra = Extra(int(flags & Flag.LATE), effect if effect != at else None, statement.expires)
         track.builder.add_alone(track, statement.status, at, extra=extra, news=news)
 
     def _effect(self, at: Instant, arrival: Instant, flags: Flag) -> Instant:

@@ -2,9 +2,10 @@
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Final
 
-from correlator.model.instant import Instant
+from correlator.model.instant import DAY, SECOND, Instant
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339: Final = re.compile(
@@ -32,10 +33,22 @@ def parse_rfc3339(text: str) -> tuple[Instant, bool]:
     return (moment - _EPOCH) // _MILLISECOND + milliseconds, zulu is not None or sign is not None
 
 
+@lru_cache(maxsize=16_384)
 def format_rfc3339(instant: Instant) -> str:
-    """Write an instant as RFC 3339 in UTC with milliseconds, `2026-03-01T12:00:00.250Z`; outside years 1-9999 as digits."""
+    """Write an instant as RFC 3339 in UTC with milliseconds, `2026-03-01T12:00:00.250Z`; outside years 1-9999 as digits.
+
+    Cached, because a document repeats the times of its members in every revision.
+    """
+    days, rest = divmod(instant, DAY)
     try:
-        moment = _EPOCH + timedelta(milliseconds=instant)
+        date = _date_of(days)
     except OverflowError:
         return str(instant)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{instant % 1000:03d}Z" if moment.year >= 1000 else str(instant)  # noqa: PLR2004 - strftime pads no year below 1000
+    seconds, milliseconds = divmod(rest, SECOND)
+    minutes, second = divmod(seconds, 60)
+    return f"{date}T{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=1_024)
+def _date_of(days: int) -> str:
+    return (_EPOCH + timedelta(days=days)).date().isoformat()

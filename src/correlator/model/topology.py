@@ -1,5 +1,6 @@
 """The service dependency graph: nodes, typed edges, and which of them an alert belongs to."""
 
+from collections import deque
 from enum import StrEnum
 from functools import cached_property
 from typing import Final
@@ -53,6 +54,10 @@ class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
     label: str | None = None
 
 
+DEPENDENTS_MOST: Final = 5_000
+"""Nobody follows a fault further than over this many entities."""
+REMEMBERED_MOST: Final = 2_000
+
 ENTITY_LABELS: Final = ("pod", "instance", "service", "host")
 """Labels that may name an entity, the most specific first."""
 
@@ -83,6 +88,28 @@ class Topology(msgspec.Struct, frozen=True, dict=True):
     def dependents(self) -> dict[str, tuple[Edge, ...]]:
         """Edges by their target: what depends on each node."""
         return _grouped(self.edges, by_source=False)
+
+    @cached_property
+    def _reached(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def all_dependents(self, name: str) -> tuple[str, ...]:
+        """Answer all that depends on a node, directly or not, nearest first, up to `DEPENDENTS_MOST`. Remembered for some nodes."""
+        known = self._reached.get(name)
+        if known is None:
+            if len(self._reached) >= REMEMBERED_MOST:
+                self._reached.clear()
+            known = self._reached[name] = self._spread(name)
+        return known
+
+    def _spread(self, name: str) -> tuple[str, ...]:
+        seen, queue = {name: None}, deque([name])
+        while queue and len(seen) <= DEPENDENTS_MOST:
+            for edge in self.dependents.get(queue.popleft(), ()):
+                if edge.source not in seen:
+                    seen[edge.source] = None
+                    queue.append(edge.source)
+        return tuple(list(seen)[1 : DEPENDENTS_MOST + 1])
 
     def entity_of(self, labels: dict[str, str]) -> str | None:
         """Answer the most specific label value that is a node here, or None when no label names one.

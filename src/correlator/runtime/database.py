@@ -128,8 +128,7 @@ def in_transaction(db: sqlite3.Connection, step: Callable[[], T]) -> T:
     try:
         result = step()
         db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:  # SQLite itself rolls back when the disk is full
+    finally:
+        if db.in_transaction:  # not after the commit, nor when SQLite itself rolled back because the disk is full
             db.execute("ROLLBACK")
-        raise
     return result

@@ -5,14 +5,14 @@ and positions then go back together (`synchronous=NORMAL`; WAL is not forced to 
 
 A transaction is gathered in memory and written at its commit in one SQLite transaction, so the file's one write lock is never held
 while the program waits for anything. Records of ordinary topics lie in segments, many a row, as columns; compacted topics have one row
-a key. Rows are numbered by partition and offset, so a read is a walk along the table. Only this file knows of SQLite.
+a key. Rows are numbered by partition and offset, so a read is a walk along the table. Only this file and database.py know of SQLite.
 """
 
 import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -98,13 +98,12 @@ class EmbeddedLog:
         the file is not ours, newer or damaged.
         """
         log = cls(connect(directory), directory / FILE_NAME, clock=clock, patience_ms=patience_ms)
-        try:
+        with ExitStack() as undo:
+            undo.callback(log._db.close)
             await log.when_free(partial(prepare, log._db, log.path))
             if max_bytes is not None:
                 log._db.execute(f"PRAGMA max_page_count = {max(1, max_bytes // PAGE_BYTES)}")
-        except BaseException:
-            await log.close()
-            raise
+            undo.pop_all()
         return log
 
     async def close(self) -> None:
@@ -227,13 +226,19 @@ class EmbeddedLog:
         count = size = 0
         with closing(self._db.execute(query, (partition.place(position), partition.place(0) + (1 << _OFFSET_BITS)))) as rows:
             for base, body in rows:
-                batch = batch_of(base, body)
+                batch = self._decoded(base, body)
                 batches.append(rows_of(batch, max(0, position - base), len(batch)))
                 count += len(batches[-1])
                 size += len(body)
                 if count >= most or size >= _FETCH_BYTES:
                     break
         return joined(batches) if batches else Batch()
+
+    def _decoded(self, base: int, body: bytes) -> Batch:
+        try:
+            return batch_of(base, body)
+        except (msgspec.DecodeError, ValueError) as error:  # SQLite has no checksums for what lies in a row
+            raise Refused(f"{self.path}: it is damaged: move it away (or restore a copy) and start again ({error})") from error
 
     def _fetch_keyed(self, partition: _Partition, position: int, *, most: int) -> Batch:
         query = "SELECT place, timestamp, key, value, headers FROM keyed WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"

@@ -96,7 +96,7 @@ def _encoded(messages: Messages, now: Instant) -> Iterator[Segment]:
 
 
 def batch_of(base: int, body: bytes) -> Batch:
-    """Return all records of a segment whose first has offset `base`."""
+    """Return all records of a segment whose first has offset `base`; ValueError when it is damaged."""
     columns = _COLUMNS.decode(body)
     count = len(columns.values)
     keys = columns.keys if columns.keys is not None else [None] * count

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from correlator.model.alert import AlertState
-from correlator.model.event import Flag, Origin
+from correlator.model.event import Origin
 from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import Duration, Instant
 from correlator.state.wheel import ASLEEP
@@ -92,7 +92,7 @@ class Turn(msgspec.Struct, array_like=True, gc=False):
     status: int
     count: int
     more: list[Instant] = []
-    flags: Flag = Flag.NONE
+    flags: int = 0
     expires: Instant | None = None
     annotations: bytes | None = None
     value: float | None = None
