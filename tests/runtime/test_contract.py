@@ -17,6 +17,7 @@ from correlator.runtime.ports import (
     Log,
     Messages,
     OffsetOutOfRange,
+    Position,
     Refused,
     TopicPartition,
     TopicSettings,
@@ -162,7 +163,7 @@ async def test_committed_transactions_are_read_exactly_once_in_order_and_others_
         for tp, sent in transaction["sends"]:
             await writer.send(tp, Messages(sent))
         if transaction["next"] is not None:
-            await writer.send_offsets("group", {EVENTS: transaction["next"]})
+            await writer.send_offsets("group", {EVENTS: Position(transaction["next"])})
         if transaction["fate"] == "abandon":  # the old writer's process died, or hangs and comes back
             ghost, writer = writer, await started(log)
             with pytest.raises(Fenced):
@@ -183,7 +184,7 @@ async def test_committed_transactions_are_read_exactly_once_in_order_and_others_
         offsets = [offset for batch in found for offset in batch.offsets]
         assert [value for batch in found for value in batch.values] == expected[tp]
         assert offsets == sorted(set(offsets))
-    assert await log.committed("group", EVENTS) == position
+    assert await log.committed("group", EVENTS) == (None if position is None else Position(position))
     await log.close()
 
 
@@ -193,12 +194,12 @@ async def test_nothing_of_an_open_transaction_can_be_read(log_factory: LogFactor
     await writer.begin()
     await writer.send(EVENTS, Messages([b"x"]))
     await writer.send(STATE, Messages([b"x"], keys=[b"k"]))
-    await writer.send_offsets("group", {FRAMES: 5})
+    await writer.send_offsets("group", {FRAMES: Position(5)})
     assert await values(log, EVENTS) == await values(log, STATE) == []
     assert await log.committed("group", FRAMES) is None
     await writer.commit()
     assert await values(log, EVENTS) == await values(log, STATE) == [b"x"]
-    assert await log.committed("group", FRAMES) == 5
+    assert await log.committed("group", FRAMES) == Position(5)
     await writer.close()
     await log.close()
 
@@ -208,7 +209,7 @@ async def test_a_fenced_writer_writes_neither_records_nor_positions(log_factory:
     old = await started(log)
     await old.begin()
     await old.send(EVENTS, Messages([b"old"]))
-    await old.send_offsets("group", {FRAMES: 1})
+    await old.send_offsets("group", {FRAMES: Position(1)})
     new = await started(log)
     with pytest.raises(Fenced):
         await old.commit()
@@ -251,10 +252,14 @@ async def test_positions_are_kept_for_each_group_and_partition(log_factory: LogF
     log = await opened(log_factory)
     writer = await started(log)
     await writer.begin()
-    await writer.send_offsets("a", {EVENTS: 1, EVENTS_1: 2})
-    await writer.send_offsets("b", {EVENTS: 3})
+    await writer.send_offsets("a", {EVENTS: Position(1), EVENTS_1: Position(2)})
+    await writer.send_offsets("b", {EVENTS: Position(3)})
     await writer.commit()
-    assert [await log.committed("a", EVENTS), await log.committed("a", EVENTS_1), await log.committed("b", EVENTS)] == [1, 2, 3]
+    assert [await log.committed("a", EVENTS), await log.committed("a", EVENTS_1), await log.committed("b", EVENTS)] == [
+        Position(1),
+        Position(2),
+        Position(3),
+    ]
     assert await log.committed("b", EVENTS_1) is None
     await writer.close()
     await log.close()

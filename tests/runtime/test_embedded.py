@@ -18,7 +18,7 @@ import pytest
 
 from correlator.runtime.database import FILE_NAME, SCHEMA_VERSION, WAL_LIMIT_BYTES
 from correlator.runtime.embedded import EmbeddedLog
-from correlator.runtime.ports import Full, Messages, OffsetOutOfRange, Refused, TopicPartition, TopicSettings, Transient, Writer
+from correlator.runtime.ports import Full, Messages, OffsetOutOfRange, Position, Refused, TopicPartition, TopicSettings, Transient, Writer
 
 EVENTS = TopicPartition("events", 0)
 FRAMES = TopicPartition("frames", 0)
@@ -31,14 +31,14 @@ _ENDLESS_WRITER = """
 import asyncio, sys
 from pathlib import Path
 from correlator.runtime.embedded import EmbeddedLog
-from correlator.runtime.ports import Messages, TopicPartition
+from correlator.runtime.ports import Messages, Position, TopicPartition
 
 async def main():
     log = await EmbeddedLog.open(Path(sys.argv[1]))
     writer = log.writer("endless")
     await writer.start()
     events, frames, state = (TopicPartition(name, 0) for name in ("events", "frames", "state"))
-    position = await log.committed("group", events) or 0
+    position = (await log.committed("group", events) or Position(0)).offset
     while True:
         numbers = [b"%d" % number + b" " * 2000 for number in range(position, position + 50)]
         position += 50
@@ -46,7 +46,7 @@ async def main():
         await writer.send(events, Messages(numbers))
         await writer.send(frames, Messages(numbers))
         await writer.send(state, Messages([b"%d" % position], keys=[b"position"]))
-        await writer.send_offsets("group", {events: position})
+        await writer.send_offsets("group", {events: Position(position)})
         await writer.commit()
         print(position, flush=True)
 
@@ -57,7 +57,7 @@ _PUBLISHER = """
 import asyncio, sys
 from pathlib import Path
 from correlator.runtime.embedded import EmbeddedLog
-from correlator.runtime.ports import Messages, TopicPartition
+from correlator.runtime.ports import Messages, Position, TopicPartition
 
 async def main():
     log = await EmbeddedLog.open(Path(sys.argv[1]))
@@ -102,7 +102,7 @@ async def write_until_full(log: EmbeddedLog, body: Messages) -> None:
         writer = await a_writer(log, "w")
         await writer.begin()
         await writer.send(EVENTS, body)
-        await writer.send_offsets("group", {EVENTS: position})
+        await writer.send_offsets("group", {EVENTS: Position(position)})
         await writer.commit()
 
 
@@ -131,8 +131,9 @@ async def test_a_writer_killed_amid_transactions_loses_and_doubles_nothing(tmp_p
                 told = int(line)
             child.kill()
         log = await a_log(tmp_path)
-        position = await log.committed("group", EVENTS)
-        assert position is not None
+        committed = await log.committed("group", EVENTS)
+        assert committed is not None
+        position = committed.offset
         assert position >= told, "a commit that was told is lost"
         numbers = [int(value) for value in await values(log, EVENTS)]
         assert numbers == list(range(position))
@@ -150,11 +151,11 @@ async def test_a_publisher_and_a_runner_in_two_processes_do_not_disturb_each_oth
             assert batch, "the publisher's records do not come"
             await writer.begin()
             await writer.send(FRAMES, Messages(batch.values))
-            await writer.send_offsets("group", {EVENTS: reader.position})
+            await writer.send_offsets("group", {EVENTS: Position(reader.position)})
             await writer.commit()
     assert child.returncode == 0
     assert [int(value) for value in await values(log, FRAMES)] == list(range(4000))
-    assert await log.committed("group", EVENTS) == 4000
+    assert await log.committed("group", EVENTS) == Position(4000)
     await log.close()
 
 
@@ -221,7 +222,7 @@ async def test_a_full_disk_raises_full_writes_nothing_and_is_got_over(tmp_path: 
         await write_until_full(log, body)
     committed = len(await values(log, EVENTS))
     assert committed > 0
-    assert await log.committed("group", EVENTS) == committed
+    assert await log.committed("group", EVENTS) == Position(committed)
     await log.trim(EVENTS, committed)
     await write(await a_writer(log, "w"), EVENTS, body)
     assert await log.bounds(EVENTS) == (committed, committed + 50)

@@ -1,10 +1,12 @@
 """Monitoring over HTTP: real requests to a real server on a free port of this machine."""
 
 import asyncio
+import errno
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from correlator.runtime.http import STARTING, ListenError, Readiness, monitoring, serve
+from correlator.runtime.http import STARTING, ListenError, Readiness, advice_on, monitoring, serve
 from correlator.runtime.telemetry import Telemetry
 
 ANY_PORT = "127.0.0.1:0"
@@ -69,6 +71,15 @@ def is_free(url: str) -> bool:
     parts = urlsplit(url)
     with socket.socket() as probe:
         return probe.connect_ex((parts.hostname, parts.port)) != 0
+
+
+async def until_closed(url: str) -> None:
+    """Return when new connections are refused."""
+    with suppress(ConnectionError):
+        while True:
+            _, writer = await connect(url)
+            writer.close()
+            await writer.wait_closed()
 
 
 # ---------------------------------------------------------------- readiness
@@ -201,22 +212,21 @@ class WorkerError(Exception):
 
 
 async def test_a_failing_neighbour_in_the_task_group_takes_the_server_down_cleanly() -> None:
-    urls: list[str] = []
+    address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def fail_once(listening: asyncio.Event) -> None:
-        await listening.wait()
+    async def fail_when_it_listens() -> None:
+        await address
         raise WorkerError
 
     async def run() -> None:
-        listening = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(fail_once(listening))
-            group.create_task(serve(an_app(), ANY_PORT, on_listening=lambda url: (urls.append(url), listening.set())[0]))
+            group.create_task(fail_when_it_listens())
+            group.create_task(serve(an_app(), ANY_PORT, on_listening=address.set_result))
 
     with pytest.raises(ExceptionGroup) as caught:
         await run()
     assert caught.group_contains(WorkerError)
-    assert is_free(urls[0])
+    assert is_free(await address)
 
 
 async def test_a_stop_does_not_wait_for_an_idle_connection() -> None:
@@ -238,10 +248,15 @@ async def test_a_stop_lets_an_answer_under_way_finish() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
         await send({"type": "http.response.body", "body": b"done"})
 
-    async with asyncio.TaskGroup() as group, served(slow) as url:
-        answer = group.create_task(ask(url, "/"))
+    address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(slow, ANY_PORT, stop=stop, on_listening=address.set_result))
+        answer = group.create_task(ask(await address, "/"))
         await asked.wait()
-        asyncio.get_running_loop().call_soon(may_answer.set)
+        stop.set()
+        await until_closed(await address)
+        may_answer.set()
     assert answer.result().text == "done"
 
 
@@ -299,6 +314,17 @@ async def test_an_unknown_host_name_says_what_to_do() -> None:
     assert await refusal("no-such-host.invalid:0") == (
         "cannot listen on no-such-host.invalid:0: its host name is not known here; check the spelling, or write the address in digits"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EACCES, "permission denied; choose a port from 1024 in http.listen"),
+        (errno.ENOBUFS, "No buffer space available; choose another address in http.listen"),
+    ],
+)
+def test_errors_that_a_test_cannot_provoke_have_advice_too(number: int, advice: str) -> None:
+    assert advice_on(OSError(number, os.strerror(number))) == advice
 
 
 @pytest.mark.parametrize("listen", ["", "8080", ":8080", "localhost", "localhost:", "localhost:http", "127.0.0.1:65536", "::1:8080"])

@@ -3,7 +3,7 @@
 import pytest
 
 from correlator.runtime.memory import MemoryLog
-from correlator.runtime.ports import Messages, OffsetOutOfRange, TopicPartition, TopicSettings
+from correlator.runtime.ports import Messages, OffsetOutOfRange, Position, TopicPartition, TopicSettings
 
 EVENTS = TopicPartition("events", 0)
 STATE = TopicPartition("state", 0)
@@ -24,7 +24,7 @@ async def one_transaction(log: MemoryLog) -> None:
     await writer.start()
     await writer.begin()
     await writer.send(EVENTS, Messages([b"x"]))
-    await writer.send_offsets("group", {EVENTS: 1})
+    await writer.send_offsets("group", {EVENTS: Position(1)})
     await writer.commit()
 
 
@@ -53,7 +53,7 @@ async def test_a_crash_at_any_call_leaves_the_transaction_whole_or_absent(name: 
     log.on_call = lambda _call: None
     took_place = (name, when) == ("commit", "after")  # only the reply was lost
     assert await log.bounds(EVENTS) == (0, 1 if took_place else 0)
-    assert await log.committed("group", EVENTS) == (1 if took_place else None)
+    assert await log.committed("group", EVENTS) == (Position(1) if took_place else None)
 
 
 async def test_trimming_drops_records_and_old_tombstones_alone() -> None:

@@ -24,7 +24,7 @@ from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import MINUTE, SECOND
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
-from correlator.runtime.telemetry import (
+from correlator.runtime.metrics import (
     JUDGED,
     METRICS,
     OTHER,
@@ -34,10 +34,10 @@ from correlator.runtime.telemetry import (
     Metric,
     RowKind,
     Stage,
-    Telemetry,
     Unit,
     metrics_page,
 )
+from correlator.runtime.telemetry import Telemetry
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 NOON = 1_772_366_400_000
@@ -171,15 +171,15 @@ def test_series_of_closed_labels_stand_at_0_from_the_start() -> None:
 
 
 def test_two_telemetries_share_nothing_and_leave_the_global_registry_alone() -> None:
-    before = generate_names(REGISTRY.collect())
+    before = names_of(REGISTRY.collect())
     one, other = Telemetry(), Telemetry()
     one.commit(0.1)
     assert value(one, "commit_duration_seconds_count") == 1
     assert value(other, "commit_duration_seconds_count") == 0
-    assert generate_names(REGISTRY.collect()) == before
+    assert names_of(REGISTRY.collect()) == before
 
 
-def generate_names(families: object) -> list[str]:
+def names_of(families: object) -> list[str]:
     assert hasattr(families, "__iter__")
     return [family.name for family in families]
 

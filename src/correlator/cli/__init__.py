@@ -5,8 +5,11 @@ from typing import Final
 import click
 
 from correlator.cli.check import check
+from correlator.cli.incidents import incidents
 from correlator.cli.parse import parse
+from correlator.cli.publish import publish
 from correlator.cli.replay import replay
+from correlator.cli.run import run
 
 
 @click.group()
@@ -15,6 +18,6 @@ def main() -> None:
     """Turn storms of alerts into a few incidents that name their cause."""
 
 
-_COMMANDS: Final = (check, parse, replay)
+_COMMANDS: Final = (run, publish, incidents, parse, replay, check)
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -16,6 +16,13 @@ from correlator.model.rule import RuleSet
 from correlator.state.records import INCIDENT_PREFIX, Alert, Hit, Incident, Row, pack_incident, unpack_incident
 
 _DOMAIN_DIGITS: Final = 4
+INCIDENTS_MOST: Final = 100_000
+"""With more incidents than this, those that are over are forgotten before their retention ends, the one due first first."""
+MEMBERS_MOST: Final = 100_000
+"""An incident with more alerts than this only counts the others."""
+HITS_MOST: Final = 5_000
+"""An incident with more entities than this takes note of no others: its root is among those that it has."""
+_SWEEPS: Final = 64
 _WHY_BY_MOVE: Final = {
     IncidentMove.SETTLED: Why.SETTLED,
     IncidentMove.RECOVERED: Why.RECOVERED,
@@ -40,7 +47,7 @@ class Joining(msgspec.Struct, frozen=True):
 class IncidentBook:
     """Incidents and their moves. What changed since the last `taken` is kept in order."""
 
-    def __init__(self, rules: RuleSet, domain: str) -> None:
+    def __init__(self, rules: RuleSet, domain: str, *, incidents_most: int = INCIDENTS_MOST) -> None:
         self.rules = rules
         self.incidents: dict[str, Incident] = {}
         self.dirty: dict[str, Incident] = {}
@@ -48,9 +55,13 @@ class IncidentBook:
         self._prefix = xxhash.xxh3_64_hexdigest(domain.encode())[:_DOMAIN_DIGITS]
         self._dues: list[tuple[Instant, str]] = []
         self._changed: dict[str, None] = {}
+        self._owed: list[Incident] = []
+        self._incidents_most = incidents_most
+        self.evicted = 0
 
     def new(self, alert: Alert, scope: tuple[str, ...], onset: Instant) -> Incident:
         """Make an incident that begins with this alert; its id is derived from both."""
+        self._make_room()
         seed = alert.fingerprint + onset.to_bytes(9, "big", signed=True)
         identifier = base = self._prefix + xxhash.xxh3_64_hexdigest(seed)
         copies = 1
@@ -65,10 +76,14 @@ class IncidentBook:
         """Let an alert count in an incident; answers the hit when its entity is new there."""
         alert = joining.alert
         if not incident.members:
-            incident.opened, incident.last_new = joining.instant, joining.onset
-        if alert.incident != incident.id:
-            incident.members.append(alert.fingerprint)
-            alert.incident = incident.id
+            incident.opened = incident.updated = joining.instant
+            incident.last_new = joining.onset
+        if alert.incident != incident.id and alert.fingerprint not in incident.members:
+            if len(incident.members) < MEMBERS_MOST:
+                incident.members[alert.fingerprint] = None
+            else:
+                incident.unlisted += 1
+        alert.incident = incident.id
         incident.firing += 1
         incident.worst = max(incident.worst, joining.severity)
         if why is not Why.RETURNED:
@@ -109,17 +124,18 @@ class IncidentBook:
         incident = self.incidents.get(alert.guess or "")
         return incident.guesses.get(alert.fingerprint, NEVER) if incident is not None else NEVER
 
-    def unguess(self, alert: Alert, instant: Instant) -> None:
-        """Take back what was guessed of an alert; an incident made of guesses alone is withdrawn with its last."""
+    def unguess(self, alert: Alert, instant: Instant) -> Incident | None:
+        """Take back what was guessed of an alert; an incident made of guesses alone is withdrawn with its last, and answered."""
         incident = self.incidents.get(alert.guess or "")
         alert.guess = None
         if incident is None or incident.guesses.pop(alert.fingerprint, None) is None:
-            return
-        if not incident.members and not incident.guesses:
-            self._move(incident, IncidentMove.EMPTIED, instant)
-            self._set_due(incident, instant + self.rules.retention.closed)
-        else:
-            self._note(incident, Why.MOVED, instant)
+            return None
+        if incident.members or incident.guesses:
+            self._note(incident, Why.MOVED, incident.updated)
+            return None
+        self._move(incident, IncidentMove.EMPTIED, instant)
+        self._set_due(incident, instant + self.rules.retention.closed)
+        return incident
 
     def next_due(self) -> Instant:
         """Answer when the next incident is due, `NEVER` when there is none."""
@@ -141,21 +157,51 @@ class IncidentBook:
         elif incident.state is IncidentState.RESOLVED:
             self._move(incident, IncidentMove.STAYED_WELL, instant)
             self._set_due(incident, instant + self.rules.retention.closed)
+        elif incident.id in self.dirty:
+            self._owed.append(incident)
         else:
             assert incident.state in FINAL_STATES, f"{incident.id} is {incident.state} and was woken"
-            del self.incidents[incident.id]
-            self.forgotten.append(incident.id)
-            self._changed[incident.id] = None
+            self._forget(incident)
         return incident
 
+    def _forget(self, incident: Incident) -> None:
+        del self.incidents[incident.id]
+        self.forgotten.append(incident.id)
+        self._changed[incident.id] = None
+
+    def _make_room(self) -> None:
+        """Forget incidents that are over when there are too many; looked at by their number alone, so that a restored machine does the same."""
+        excess, share = len(self.incidents) - self._incidents_most, self._incidents_most // _SWEEPS + 1
+        if excess < 0 or excess % share:
+            return
+        over = [
+            (incident.due, incident.id)
+            for incident in self.incidents.values()
+            if incident.state in FINAL_STATES and incident.id not in self.dirty
+        ]
+        for _, identifier in sorted(over)[: excess + share]:
+            self._forget(self.incidents[identifier])
+            self.evicted += 1
+
     def taken(self) -> list[Incident]:
-        """Answer the incidents that changed since the last call, each with its `why`, and its revision moved on."""
+        """Answer the incidents that changed since the last call, each with its `why`, and its revision moved on.
+
+        One that was due to be forgotten before its last change was written is due again.
+        """
         changed = [incident for incident in self.dirty.values() if incident.id in self.incidents]
         for incident in changed:
             incident.revision += 1
             self._changed[incident.id] = None
         self.dirty = {}
+        for incident in self._owed:
+            heappush(self._dues, (incident.due, incident.id))
+        self._owed = []
         return changed
+
+    @property
+    def changed(self) -> int:
+        """How many rows changed since the last call of `rows`."""
+        return len(self._changed)
 
     def rows(self) -> list[Row]:
         """Answer the rows that changed since the last call."""
@@ -176,6 +222,8 @@ class IncidentBook:
 
     def _hit(self, incident: Incident, joining: Joining) -> Hit | None:
         hit = incident.hits.get(joining.entity)
+        if hit is None and len(incident.hits) >= HITS_MOST:
+            return None
         if hit is None:
             hit = Hit(joining.entity, joining.onset, joining.onset, joining.condition, joining.alert.fingerprint)
             incident.hits[joining.entity] = hit

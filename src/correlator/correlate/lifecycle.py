@@ -8,7 +8,6 @@ arrive, because firing times later than the position are kept (`Alert.recent`). 
 reaches its effect and is judged in the order of (effect, at, fingerprint, status); timers run in the same order, after items of the same instant.
 """
 
-from collections.abc import Iterator
 from enum import StrEnum
 from heapq import heapify, heappop, heappush
 from typing import Final
@@ -19,8 +18,8 @@ from correlator.frames.frame import PLAIN_FIRING, SPECIAL, Extra, Frame, News
 from correlator.model.alert import AlertMove, AlertState, Status, next_alert_state
 from correlator.model.event import Flag, Origin, Verdict
 from correlator.model.incident import Why
-from correlator.model.instant import NEVER, Instant
-from correlator.model.rule import RuleSet
+from correlator.model.instant import MINUTE, NEVER, Duration, Instant
+from correlator.model.rule import NO_RULE, RuleSet
 from correlator.state.records import ALERT_PREFIX, Alert, Row, Turn, pack_alert, pack_turn, turn_key, unpack_alert, unpack_turn
 from correlator.state.wheel import TimerWheel
 
@@ -29,6 +28,11 @@ _NOTHING: Final = Extra()
 _LATE: Final = int(Flag.LATE)
 _WHY_BY_MOVE: Final = {AlertMove.CLEARED: Why.CLEARED, AlertMove.EXPIRED: Why.EXPIRED, AlertMove.KEEP_ENDED: Why.CLEARED}
 _HEARD: Final = (AlertState.FIRING, AlertState.HELD)
+MEMORY_LEAST: Final[Duration] = 15 * MINUTE
+"""An alert is remembered at least this long after its last sight: intake counts on it, and sends labels more often than this."""
+ALERTS_MOST: Final = 2_000_000
+"""With more alerts than this, those that are over are forgotten before their retention ends, the longest unseen first."""
+_SWEEPS: Final = 64
 
 
 class ChangeKind(StrEnum):
@@ -52,26 +56,36 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 class Lifecycle:
     """Alerts and their turns. `rules` may be swapped; stretches under way keep the rule they began with."""
 
-    def __init__(self, rules: RuleSet) -> None:
+    def __init__(self, rules: RuleSet, *, alerts_most: int = ALERTS_MOST) -> None:
         self.rules = rules
         self.alerts: dict[bytes, Alert] = {}
         self.verdicts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
-        self.unlabelled = 0
+        self.evicted = 0
+        self.waiting = 0
         self.arrived: list[Turn] = []
-        self.relabelled: list[Alert] = []
+        self.noted: list[Alert] = []
         self.order = 0
         self._turns: list[tuple[Instant, Instant, bytes, int, int, Turn]] = []
         self._fresh: dict[int, Turn] = {}
         self._timer_due: Instant = NEVER
+        self._is_timer_known = False
+        self._alerts_most = alerts_most
         self._wheel: TimerWheel[Alert] = TimerWheel(self._due)
         self._changed: list[Alert] = []
         self._deleted: dict[bytes, None] = {}
 
+    def adopt(self, rules: RuleSet) -> None:
+        """Swap the rules; deadlines that they bring forward are brought forward."""
+        self.rules = rules
+        self._is_timer_known = False
+        for alert in self.alerts.values():
+            self._wheel.schedule(alert)
+
     def receive(self, frame: Frame, position: Instant) -> None:
         """Take a frame's rows; none is judged before `advance`. Turns that arrived are listed in `arrived` until the next frame."""
-        self.arrived, self.relabelled = [], []
-        free = self._relabel(frame) if self.rules.identity.ignore or self.rules.identity.only else 0
-        alerts, extras, repeats = self.alerts, frame.extras, 0
+        self.arrived, self.noted, self._is_timer_known = [], [], False
+        alerts, extras, repeats, updates = self.alerts, frame.extras, 0, 0
+        news = frame.news if self.rules.identity.ignore or self.rules.identity.only else {}
         columns = zip(frame.fingerprints, frame.statuses, frame.counts, frame.firsts, strict=True)
         for row, (fingerprint, status, count, first) in enumerate(columns):
             alert = alerts.get(fingerprint)
@@ -88,40 +102,48 @@ class Lifecycle:
                 alert.before, alert.last_seen = last, first
                 if alert.recent:
                     alert.recent = ()
-            elif last <= position and first > last and row in extras:
+            elif last <= position < first and row in extras:
                 ats = [first, *extras[row].more]
-                alert.before, alert.last_seen = last, ats.pop()
-                alert.recent = tuple([at for at in ats if at > position])
+                alert.before, alert.last_seen, alert.recent = last, ats.pop(), tuple(ats)
             else:
                 self._refresh(alert, [first, *extras.get(row, _NOTHING).more], position)
+            if row in news:
+                updates += self._relabel(alert, news[row].labels)
             if not alert.is_changed:
                 alert.is_changed = True
                 self._changed.append(alert)
-        self.verdicts[Verdict.REPEAT] += repeats - free
-        self.verdicts[Verdict.UPDATE] += free
+        self.verdicts[Verdict.REPEAT] += repeats - updates
+        self.verdicts[Verdict.UPDATE] += updates
 
     def next_instant(self) -> Instant:
         """Answer when the next turn or timer is due, `NEVER` when there is none."""
-        self._timer_due = due = self._wheel.next_due()
+        if not self._is_timer_known:
+            self._timer_due, self._is_timer_known = self._wheel.next_due(), True
+        due = self._timer_due
         return min(due, self._turns[0][0]) if self._turns else due
 
-    def advance(self, instant: Instant) -> Iterator[Change]:
+    def advance(self, instant: Instant) -> Change | None:
         """Judge the turn or timer that `next_instant` spoke of, at `instant` (its time, or later when it came too late for that).
 
-        Answers what changed.
+        Answers what changed, if anything did.
         """
         if self._turns and self._turns[0][0] <= self._timer_due:
             turn = heappop(self._turns)[-1]
             if self._fresh.pop(turn.order, None) is None:
                 self._deleted[turn_key(turn)] = None
-            yield from self._judge(turn, instant)
-        else:
-            yield from self._wake(self._wheel.pop(), instant)
+            return self._judge(turn, instant)
+        self._is_timer_known = False
+        return self._wake(self._wheel.pop(), instant)
 
     @property
-    def waiting(self) -> int:
-        """How many items wait to be judged."""
-        return sum(entry[-1].count for entry in self._turns)
+    def changed(self) -> int:
+        """How many rows changed since the last call of `rows`."""
+        return len(self._changed) + len(self._deleted) + len(self._fresh)
+
+    @property
+    def turns(self) -> int:
+        """How many turns wait to be judged."""
+        return len(self._turns)
 
     def rows(self) -> list[Row]:
         """Answer the rows that changed since the last call."""
@@ -145,25 +167,20 @@ class Lifecycle:
         heapify(self._turns)
         for entry in self._turns:
             self.alerts[entry[2]].waiting += 1
+            self.waiting += entry[-1].count
         for alert in self.alerts.values():
             alert.is_steady = self._is_steady(alert)
             self._wheel.schedule(alert)
 
     # Roads in
 
-    def _relabel(self, frame: Frame) -> int:
-        """Take over labels outside the identity that changed on steady alerts; answers how many items said so."""
-        updates = 0
-        for row, news in frame.news.items():
-            alert = self.alerts.get(frame.fingerprints[row])
-            if alert is None or not alert.is_steady or frame.statuses[row] != PLAIN_FIRING:
-                continue
-            if alert.labels != news.labels and _LABELS.decode(alert.labels) != _LABELS.decode(news.labels):
-                alert.labels = news.labels
-                self.relabelled.append(alert)
-                self.touch(alert)
-                updates += 1
-        return updates
+    def _relabel(self, alert: Alert, labels: bytes) -> int:
+        """Take over labels outside the identity; answers 1 when any changed, else 0."""
+        if alert.labels == labels or _LABELS.decode(alert.labels) == _LABELS.decode(labels):
+            return 0
+        alert.labels = labels
+        self.noted.append(alert)
+        return 1
 
     def _wait(self, frame: Frame, row: int, alert: Alert | None) -> None:
         """Queue a row that may be a turn. An alert seen for the first time is remembered at once, with the labels its row brought."""
@@ -183,24 +200,45 @@ class Lifecycle:
             extra.expires,
             news.annotations if news is not None else None,
             news.value if news is not None else None,
+            labels=news.labels if news is not None and news.labels != alert.labels else None,
         )
         for one in _split(turn):
             self._queue(alert, one)
             self.arrived.append(one)
 
     def _meet(self, fingerprint: bytes, news: News | None) -> Alert:
-        if news is None:
-            self.unlabelled += 1
-            message = "an unknown fingerprint came without labels: intake and correlate disagree on what was sent"
-            raise AssertionError(message)
-        expiry = self.rules.expiry.native if news.origin is Origin.NATIVE else self.rules.expiry.alertmanager
-        alert = Alert(fingerprint, news.labels, news.annotations, news.value, expiry, news.origin)
+        assert news is not None, "an unknown fingerprint came without labels: intake and correlate disagree on what was sent"
+        self._make_room()
+        alert = Alert(fingerprint, news.labels, news.annotations, news.value, self._default_expiry(news.origin), news.origin)
         self.alerts[fingerprint] = alert
         self.touch(alert)
         return alert
 
+    def _default_expiry(self, origin: Origin) -> Duration:
+        return self.rules.expiry.native if origin is Origin.NATIVE else self.rules.expiry.alertmanager
+
+    def _make_room(self) -> None:
+        """Forget alerts that are over, the longest unseen first, when there are too many; never one that intake counts on.
+
+        Whether to look depends on the number of alerts alone, so that a restored machine looks at the same moments.
+        """
+        excess = len(self.alerts) - self._alerts_most
+        if excess < 0 or excess % (self._alerts_most // _SWEEPS + 1):
+            return
+        latest = max([alert.sighted for alert in self.alerts.values()], default=0) - MEMORY_LEAST
+        over = [
+            (alert.sighted, alert.fingerprint)
+            for alert in self.alerts.values()
+            if alert.state is AlertState.RESOLVED and not alert.waiting and alert.sighted < latest
+        ]
+        for _, fingerprint in sorted(over)[: excess + self._alerts_most // _SWEEPS + 1]:
+            self.noted.append(self.alerts[fingerprint])
+            self._drop(self.alerts[fingerprint])
+            self.evicted += 1
+
     def _queue(self, alert: Alert, turn: Turn) -> None:
         alert.waiting += 1
+        self.waiting += turn.count
         alert.is_steady = False
         self.order += 1
         turn.order = self.order
@@ -218,42 +256,65 @@ class Lifecycle:
 
     # Judgement
 
-    def _judge(self, turn: Turn, instant: Instant) -> Iterator[Change]:
+    def _judge(self, turn: Turn, instant: Instant) -> Change | None:
         alert = self.alerts[turn.fingerprint]
+        was_due = self._due(alert)
         alert.waiting -= 1
+        self.waiting -= turn.count
         alert.count += turn.count
         if turn.status == Status.FIRING:
-            yield from self._judge_firing(alert, turn, instant)
+            change = self._judge_firing(alert, turn, instant)
         else:
-            yield from self._judge_resolved(alert, turn, instant)
+            change = self._judge_resolved(alert, turn, instant)
+        alert.sighted = max(alert.sighted, instant)
+        self._settle(alert)
+        if min(was_due, self._due(alert)) <= self._timer_due:
+            self._is_timer_known = False
+        return change
+
+    def _settle(self, alert: Alert) -> None:
+        """Bring up to date what is derived from an alert's state."""
         alert.is_steady = self._is_steady(alert)
         self.touch(alert)
         self._wheel.schedule(alert)
 
-    def _judge_firing(self, alert: Alert, turn: Turn, instant: Instant) -> Iterator[Change]:
-        seen = instant if turn.flags & _LATE else turn.at
-        if turn.flags & _LATE and turn.at <= max(alert.last_seen, alert.ended):
+    def _judge_firing(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
+        is_heard = alert.state in _HEARD
+        known = self._newest_until(alert, instant) if is_heard else max(alert.ended, alert.denied)
+        if turn.flags & _LATE and turn.at <= known:
             self.verdicts[Verdict.LATE] += turn.count
-        elif alert.state in _HEARD:
-            self._count(turn, Verdict.REPEAT)
+            return None
+        if not is_heard and turn.at <= known:
+            self._judge_rest(alert, turn, known)
+            return None
+        seen = instant if turn.flags & _LATE else turn.at
+        is_relabelled = turn.labels is not None and bool(self._relabel(alert, turn.labels))
+        if is_heard:
+            self._count(turn, Verdict.UPDATE if is_relabelled else Verdict.REPEAT)
             self._hear(alert, turn, seen, instant)
-        elif alert.state is AlertState.KEPT:
+            return None
+        if alert.state is AlertState.KEPT:
             self._count(turn, Verdict.UPDATE)
             self._move(alert, AlertMove.RETURNED)
             self._hear(alert, turn, seen, instant)
-            yield Change(ChangeKind.NOTED, alert, instant, Why.RETURNED)
-        elif alert.ended and turn.at <= alert.ended:
-            self._count(turn, Verdict.REPEAT)
-        else:
-            self._count(turn, Verdict.NEW)
-            yield self._begin(alert, turn, seen, instant=instant)
+            return Change(ChangeKind.NOTED, alert, instant, Why.RETURNED)
+        self._count(turn, Verdict.NEW)
+        return self._begin(alert, turn, seen, instant=instant)
+
+    def _judge_rest(self, alert: Alert, turn: Turn, known: Instant) -> None:
+        """Let go what of a firing run is older than what is known to be over; the rest of the run is news, and judged in its turn."""
+        rest = [at for at in turn.more if at > known]
+        count = min(len(rest), turn.count)
+        self.verdicts[Verdict.REPEAT] += turn.count - count
+        if rest:
+            self._queue(alert, msgspec.structs.replace(turn, effect=rest[0], at=rest[0], count=count, more=rest[1:]))
 
     def _begin(self, alert: Alert, turn: Turn, seen: Instant, *, instant: Instant) -> Change:
         """Start a stretch: held, when a rule says so, else counting at once."""
         if turn.annotations is not None:
             alert.annotations, alert.value = turn.annotations, turn.value
         self._rule(alert)
-        alert.started, alert.last_seen, alert.before, alert.recent = turn.at, seen, 0, ()
+        alert.started, alert.last_seen, alert.before, alert.recent, alert.denied = turn.at, seen, 0, (), 0
         alert.until, alert.count = turn.expires or 0, max(turn.count, 1)
         self._refresh(alert, turn.more, instant)
         if alert.hold:
@@ -265,27 +326,32 @@ class Lifecycle:
         return Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=_onset(turn, instant))
 
     def _hear(self, alert: Alert, turn: Turn, seen: Instant, instant: Instant) -> None:
-        if seen >= alert.last_seen:
-            alert.until = turn.expires or 0
+        expires = turn.expires or 0
+        if seen == alert.last_seen:
+            alert.until = max(alert.until, expires)
+        elif seen > alert.last_seen:
+            alert.until = expires
         self._refresh(alert, [seen, *turn.more], instant)
 
-    def _judge_resolved(self, alert: Alert, turn: Turn, instant: Instant) -> Iterator[Change]:
+    def _judge_resolved(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
         is_heard = alert.state in _HEARD
         newest = self._newest_until(alert, instant)
-        is_stale = turn.at < max(newest, alert.started) if is_heard else turn.at <= alert.ended
+        is_stale = turn.at < max(newest, alert.started) if is_heard else turn.at <= max(alert.ended, alert.denied)
         if is_stale and turn.flags & _LATE:
             self.verdicts[Verdict.LATE] += turn.count
-        elif not alert.ended and not alert.started:
+            return None
+        if not alert.ended and not alert.started:
             self._count(turn, Verdict.NEW)
             alert.ended = turn.at
-            yield Change(ChangeKind.NOTED, alert, instant, Why.NEVER_FIRED)
-        elif is_stale or not is_heard:
+            return Change(ChangeKind.NOTED, alert, instant, Why.NEVER_FIRED)
+        if is_stale or not is_heard:
             self._count(turn, Verdict.REPEAT)
-        else:
-            self._count(turn, Verdict.UPDATE)
-            self._put_back(alert, instant)
-            alert.last_seen = newest
-            yield self._clear(alert, turn.at, instant)
+            alert.denied = alert.denied if is_heard else max(alert.denied, turn.at)
+            return None
+        self._count(turn, Verdict.UPDATE)
+        self._put_back(alert, instant)
+        alert.last_seen = newest
+        return self._clear(alert, turn.at, instant)
 
     def _newest_until(self, alert: Alert, instant: Instant) -> Instant:
         """Answer the newest firing time known that is not later than an instant."""
@@ -322,43 +388,54 @@ class Lifecycle:
         if alert.state is AlertState.KEPT:
             return alert.ended + alert.keep
         if alert.state is AlertState.RESOLVED:
-            return NEVER if alert.waiting else max(alert.ended, alert.last_seen) + self.rules.retention.alert
+            return max(alert.ended, alert.last_seen, alert.sighted) + self._memory if alert.sighted else NEVER
         expires = self._expires(alert)
         return min(expires, alert.started + alert.hold) if alert.state is AlertState.HELD else expires
 
     def _expires(self, alert: Alert) -> Instant:
         return alert.until if alert.until > alert.last_seen else alert.last_seen + alert.expiry
 
-    def _wake(self, alert: Alert, instant: Instant) -> Iterator[Change]:
+    @property
+    def _memory(self) -> Duration:
+        """How long an alert that is over is remembered: long enough to know it again when it relapses."""
+        return max(self.rules.retention.alert, self.rules.retention.close_after, MEMORY_LEAST)
+
+    def _wake(self, alert: Alert, instant: Instant) -> Change:
         if alert.state is AlertState.RESOLVED:
-            yield from self._forget(alert, instant)
-            return
+            return self._forget(alert, instant)
         if alert.state is AlertState.KEPT:
-            yield self._end(alert, AlertMove.KEEP_ENDED, instant)
+            change = self._end(alert, AlertMove.KEEP_ENDED, instant)
         elif alert.state is AlertState.HELD and alert.started + alert.hold <= self._expires(alert):
             self._move(alert, AlertMove.HOLD_ENDED)
             alert.reason = None
-            yield Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=alert.started)
+            change = Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=alert.started)
         else:
             alert.ended = self._expires(alert)
-            yield self._end(alert, AlertMove.EXPIRED, instant)
-        alert.is_steady = self._is_steady(alert)
-        self.touch(alert)
-        self._wheel.schedule(alert)
+            change = self._end(alert, AlertMove.EXPIRED, instant)
+        self._settle(alert)
+        return change
 
-    def _forget(self, alert: Alert, instant: Instant) -> Iterator[Change]:
+    def _forget(self, alert: Alert, instant: Instant) -> Change:
+        """Forget an alert. One with turns waiting starts anew: whether they came before or after this instant must not matter."""
+        if alert.waiting:
+            alert.started = alert.ended = alert.denied = alert.last_seen = alert.before = alert.until = alert.sighted = 0
+            alert.recent, alert.count, alert.incident, alert.reason = (), 0, None, Why.NEVER_FIRED
+            self._settle(alert)
+        else:
+            self._drop(alert)
+        return Change(ChangeKind.NOTED, alert, instant, Why.STAYED_WELL)
+
+    def _drop(self, alert: Alert) -> None:
         del self.alerts[alert.fingerprint]
         self._deleted[ALERT_PREFIX + alert.fingerprint] = None
-        yield Change(ChangeKind.NOTED, alert, instant, Why.STAYED_WELL)
 
     # Small verbs
 
     def _rule(self, alert: Alert) -> None:
         """Apply the rule that these labels meet to the alert: hold, keeping and expiry."""
-        rule = self.rules.rule_for(_LABELS.decode(alert.labels)) if self.rules.alerts else None
-        if rule is not None:
-            alert.hold, alert.keep = rule.hold, rule.keep_firing
-            alert.expiry = rule.expiry if rule.expiry is not None else alert.expiry
+        rule = self.rules.rule_for(_LABELS.decode(alert.labels)) if self.rules.alerts else NO_RULE
+        alert.hold, alert.keep = rule.hold, rule.keep_firing
+        alert.expiry = rule.expiry if rule.expiry is not None else self._default_expiry(alert.origin)
 
     def _count(self, turn: Turn, verdict: Verdict) -> None:
         """Give a turn's first item its verdict; the others of its run are repeats."""

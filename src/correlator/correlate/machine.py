@@ -55,6 +55,7 @@ class _MachineRow(msgspec.Struct, array_like=True):
     watermarks: dict[str, Instant]
     verdicts: dict[Verdict, int]
     control: Control
+    ignored: dict[str, Instant]
 
 
 class Machine:
@@ -81,10 +82,10 @@ class Machine:
             self._adopt(read_control(frame.control))
             return Effects()
         self.lifecycle.receive(frame, self.position)
-        for alert in self.lifecycle.relabelled:
+        for alert in self.lifecycle.noted:
             self._noted[alert.fingerprint] = alert
         self.sources.advance(frame.source, frame.watermark, is_tick=frame.kind is FrameKind.TICK)
-        self._advance(self.sources.now - self.control.rules.time.reorder)
+        self._advance(self.sources.now - max(self.control.rules.time.reorder, 1))
         if self._guesses:
             self._guess_arrivals()
         return self._rendered()
@@ -104,6 +105,16 @@ class Machine:
         """Items that are not judged yet."""
         return self.lifecycle.waiting
 
+    @property
+    def changed_rows(self) -> int:
+        """How many rows the next checkpoint would hold, about."""
+        return self.lifecycle.changed + self.book.changed
+
+    @property
+    def row_counts(self) -> tuple[int, int, int]:
+        """How many alerts, incidents and waiting turns there are."""
+        return len(self.lifecycle.alerts), len(self.book.incidents), self.lifecycle.turns
+
     def rows(self) -> list[Row]:
         """Answer the rows that changed since the last call; all of them together are the whole state."""
         row = _MachineRow(
@@ -114,6 +125,7 @@ class Machine:
             self.sources.watermarks,
             self.lifecycle.verdicts,
             self.control,
+            self.sources.ignored,
         )
         return [*self.lifecycle.rows(), *self.book.rows(), (MACHINE_KEY, _PACK(row))]
 
@@ -128,14 +140,15 @@ class Machine:
     def _restore_machine(self, row: _MachineRow) -> None:
         self._adopt(row.control)
         self.position, self.sources.now, self.lifecycle.order = row.position, row.now, row.order
-        self.sources.watermarks = row.watermarks
+        self.sources.watermarks, self.sources.ignored = row.watermarks, row.ignored
         self.lifecycle.verdicts = {verdict: row.verdicts.get(verdict, 0) for verdict in Verdict}
 
     def _adopt(self, control: Control) -> None:
         """Swap rules and topology; alerts and incidents under way are kept."""
         self.control = control
         self.sources.max_hold = control.rules.time.max_hold
-        self.lifecycle.rules = self.book.rules = control.rules
+        self.book.rules = control.rules
+        self.lifecycle.adopt(control.rules)
         self._causes = {}
         self._rebuild_groups()
 
@@ -164,7 +177,8 @@ class Machine:
                 break
             self.position = max(self.position, due)
             if alert_due <= incident_due:
-                for change in self.lifecycle.advance(self.position):
+                change = self.lifecycle.advance(self.position)
+                if change is not None:
                     self._apply(change)
             else:
                 self._wake_incident()
@@ -180,7 +194,7 @@ class Machine:
             self._begin(alert, change)
         elif change.kind is ChangeKind.ENDED:
             self._end(alert, change)
-        elif alert.fingerprint in self.lifecycle.alerts:
+        elif change.why is not Why.STAYED_WELL:
             self._decide(change.why, change.instant, alert=alert)
 
     def _begin(self, alert: Alert, change: Change) -> None:
@@ -206,8 +220,10 @@ class Machine:
         return joining, topology.scope_of(labels)
 
     def _is_return(self, alert: Alert, incident: Incident, onset: Instant) -> bool:
-        may_reopen = incident.state is IncidentState.RESOLVED and incident.was_open
-        return (incident.is_live or may_reopen) and onset - alert.ended <= SERIES_MEMORY
+        gap = onset - alert.ended
+        if incident.state is IncidentState.RESOLVED:
+            return incident.was_open and gap <= max(SERIES_MEMORY, self.control.rules.retention.close_after)
+        return incident.is_live and gap <= SERIES_MEMORY
 
     def _return_to(self, incident: Incident, joining: Joining) -> None:
         if not incident.is_live:
@@ -230,7 +246,7 @@ class Machine:
             incident.guesses.pop(alert.fingerprint, None)
             alert.guess = None
         elif alert.guess is not None:
-            self.book.unguess(alert, joining.instant)
+            self._unguess(alert, joining.instant)
         self._causes.pop(incident.id, None)
         hit = self.book.join(incident, joining, why)
         if hit is not None:
@@ -269,6 +285,7 @@ class Machine:
         self.book.guess(incident, alert, effect)
         if not incident.members:
             joining = Joining(alert, entity, labels["alertname"], effect, effect, 0, 0)
+            self._causes.pop(incident.id, None)
             hit = self.book.sketch(incident, joining)
             if hit is not None:
                 self._guesser.add(incident, hit)
@@ -280,8 +297,13 @@ class Machine:
         while self._guess_dues and self._guess_dues[0][0] <= self.position:
             alert = self.lifecycle.alerts.get(heappop(self._guess_dues)[1])
             if alert is not None and self.book.guessed_until(alert) <= self.position:
-                self.book.unguess(alert, self.position)
+                self._unguess(alert, self.position)
                 self.lifecycle.touch(alert)
+
+    def _unguess(self, alert: Alert, instant: Instant) -> None:
+        withdrawn = self.book.unguess(alert, instant)
+        if withdrawn is not None:
+            self._guesser.remove(withdrawn)
 
     # What is written
 
@@ -297,9 +319,10 @@ class Machine:
             )
         for identifier in self.book.forgotten:
             effects.incidents[identifier] = None
+            self._causes.pop(identifier, None)
         self.book.forgotten = []
         for fingerprint, alert in self._noted.items():
-            is_kept = self.lifecycle.alerts.get(fingerprint) is alert
+            is_kept = self.lifecycle.alerts.get(fingerprint) is alert and alert.sighted
             effects.alerts[fingerprint] = alert if is_kept else None
         self._noted = {}
         return effects

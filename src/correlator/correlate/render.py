@@ -1,5 +1,6 @@
 """Render: incidents, alerts and decisions as the documents that consumers read. Pure: state in, documents out."""
 
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -57,7 +58,7 @@ def incident_document(
         opened=format_rfc3339(incident.opened),
         updated=format_rfc3339(incident.updated),
         members=_members(incident, alerts),
-        counts={"alerts": len(incident.members), "firing": incident.firing, "pending": len(incident.guesses), "entities": len(incident.hits)},
+        counts={"alerts": len(incident.members) + incident.unlisted, "firing": incident.firing, "pending": len(incident.guesses), "entities": len(incident.hits)},
         root_causes=[_root_cause(cause, incident, topology) for cause in causes],
         contributing=others[:RADIUS_MOST],
         blast_radius=list(topology.all_dependents(root.entity)[:RADIUS_MOST]) if root is not None else [],
@@ -72,8 +73,9 @@ def incident_document(
 def _members(incident: Incident, alerts: dict[bytes, Alert]) -> list[Member]:
     """List the members: each entity's first alert, then the oldest and the newest, as many as are allowed."""
     half = MEMBERS_MOST // 4
-    wanted = [hit.fingerprint for hit in list(incident.hits.values())[: half * 2]]
-    chosen = dict.fromkeys([*wanted, *incident.members[: half * 2], *reversed(incident.members[-half * 2 :]), *list(incident.guesses)[: half]])
+    wanted = [hit.fingerprint for hit in islice(incident.hits.values(), half * 2)]
+    oldest, newest = islice(incident.members, half * 2), islice(reversed(incident.members), half * 2)
+    chosen = dict.fromkeys([*wanted, *oldest, *newest, *islice(incident.guesses, half)])
     members = []
     for fingerprint in list(chosen)[:MEMBERS_MOST]:
         alert = alerts.get(fingerprint)

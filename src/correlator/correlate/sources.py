@@ -3,7 +3,8 @@
 In: watermarks of sources. Out: the time that all live ones have reached. Remembers a watermark per source.
 
 A source is live while it lags the furthest by less than `max_hold`. One that falls out holds nobody back any more; its rows are
-then judged where the machine stands. A tick more than `RUNAWAY` ahead of every other source is ignored.
+then judged where the machine stands. A tick more than `RUNAWAY` ahead of every other source is ignored, until another source's tick
+agrees with it: after a night without workers all sources tick far ahead of where they stood, and none of them is wrong.
 """
 
 from typing import Final
@@ -21,14 +22,17 @@ class Sources:
         self.max_hold = max_hold
         self.now: Instant = 0
         self.watermarks: dict[str, Instant] = {}
+        self.ignored: dict[str, Instant] = {}
         self.ticks_ignored = 0
 
     def advance(self, source: str, watermark: Instant, *, is_tick: bool) -> None:
         """Take a source's watermark; raises no error for one that goes back, which changes nothing."""
         if is_tick and self._is_runaway(source, watermark):
             self.ticks_ignored += 1
+            self.ignored[source] = watermark
             return
         assert source in self.watermarks or len(self.watermarks) < SOURCES_MOST, "more raw partitions than the limit"
+        self.ignored.pop(source, None)
         self.watermarks[source] = max(watermark, self.watermarks.get(source, watermark))
         self.now = max(self.now, min(self.watermarks[name] for name in self.live))
 
@@ -47,4 +51,5 @@ class Sources:
 
     def _is_runaway(self, source: str, watermark: Instant) -> bool:
         others = [known for name, known in self.watermarks.items() if name != source]
-        return bool(others) and watermark - max(others) > RUNAWAY
+        agreeing = [known for name, known in self.ignored.items() if name != source and abs(watermark - known) <= RUNAWAY]
+        return bool(others) and watermark - max(others) > RUNAWAY and not agreeing

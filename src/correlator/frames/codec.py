@@ -7,19 +7,14 @@ from typing import Final
 
 import msgspec
 
-from correlator.frames.frame import Extra, Frame, FrameKind, News
+from correlator.frames.frame import Extra, Frame, FrameError, FrameKind, News
 from correlator.model.alert import FINGERPRINT_BYTES
+from correlator.model.version import NewerVersionError
+
+__all__ = ["FRAME_VERSION", "FrameError", "NewerVersionError", "decode_frame", "encode_frame"]
 
 FRAME_VERSION: Final = 1
 _IS_LITTLE: Final = sys.byteorder == "little"
-
-
-class NewerVersionError(Exception):
-    """A frame or row was written by a newer correlator than this one; this worker must stop and be upgraded."""
-
-
-class FrameError(Exception):
-    """Bytes on the internal log are no frame."""
 
 
 class _Wire(msgspec.Struct, array_like=True):
@@ -38,8 +33,16 @@ class _Wire(msgspec.Struct, array_like=True):
     control: bytes
 
 
+class _Version(msgspec.Struct, array_like=True):
+    """The first element of any frame, whatever its format."""
+
+    version: int
+
+
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(_Wire)
+_VERSION: Final = msgspec.msgpack.Decoder(_Version)
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -56,8 +59,8 @@ def encode_frame(frame: Frame) -> bytes:
             _column("I", frame.counts),
             _column("q", frame.firsts),
             _column("I", [last - first for first, last in zip(frame.firsts, frame.lasts, strict=True)]),
-            frame.extras,
-            frame.news,
+            dict(sorted(frame.extras.items())),
+            dict(sorted(frame.news.items())),
             frame.control,
         )
     )
@@ -65,12 +68,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 def decode_frame(body: bytes) -> Frame:
     """Read a frame. Raises `NewerVersionError` for a later format and `FrameError` for bytes that are no frame."""
-    check_version(body)
-    try:
-        wire = _DECODER.decode(body)
-    except msgspec.DecodeError as error:
-        message = f"not a frame: {error}"
-        raise FrameError(message) from error
+    wire = _decoded(body)
     firsts = _values("q", wire.firsts)
     return Frame(
         kind=wire.kind,
@@ -88,11 +86,41 @@ def decode_frame(body: bytes) -> Frame:
     )
 
 
-def check_version(body: bytes) -> None:
-    """Raise `NewerVersionError` when the array's first element is a version above ours; other faults are left to the decoder."""
-    if len(body) > 1 and FRAME_VERSION < body[1] < 0x80:  # noqa: PLR2004 - MessagePack: small positive integers are themselves
-        message = f"a frame of format {body[1]} needs a newer correlator; this one reads up to {FRAME_VERSION}"
+def _decoded(body: bytes) -> _Wire:
+    """Read the wire form and check that its columns belong together."""
+    try:
+        wire = _DECODER.decode(body)
+    except _UNREADABLE as error:
+        _check_version(_version_of(body))
+        message = f"not a frame: {error}"
+        raise FrameError(message) from error
+    _check_version(wire.version)
+    rows = len(wire.statuses)
+    widths = (len(wire.fingerprints), len(wire.counts), len(wire.firsts), len(wire.spans))
+    if widths != (rows * FINGERPRINT_BYTES, rows * 4, rows * 8, rows * 4):
+        message = f"not a frame: columns of {widths} bytes for {rows} rows"
+        raise FrameError(message)
+    if not all(0 <= row < rows for row in (*wire.extras, *wire.news)):
+        message = f"not a frame: extras or news beyond its {rows} rows"
+        raise FrameError(message)
+    return wire
+
+
+def _version_of(body: bytes) -> int:
+    try:
+        return _VERSION.decode(body).version
+    except _UNREADABLE:
+        return FRAME_VERSION
+
+
+def _check_version(version: int) -> None:
+    """Raise `NewerVersionError` above our version; there is none below the first yet."""
+    if version > FRAME_VERSION:
+        message = f"a frame of format {version} needs a newer correlator; this one reads up to {FRAME_VERSION}"
         raise NewerVersionError(message)
+    if version < FRAME_VERSION:
+        message = f"not a frame: format {version} never was"
+        raise FrameError(message)
 
 
 def _column(code: str, values: list[int]) -> bytes:

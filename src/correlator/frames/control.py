@@ -2,7 +2,7 @@
 
 import msgspec
 
-from correlator.frames.frame import Frame, FrameKind
+from correlator.frames.frame import Frame, FrameError, FrameKind
 from correlator.model.instant import Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
@@ -26,5 +26,9 @@ def control_frame(control: Control, *, source: str = "control", watermark: Insta
 
 
 def read_control(body: bytes) -> Control:
-    """Unwrap the payload of a control frame."""
-    return msgspec.msgpack.decode(body, type=Control)
+    """Unwrap the payload of a control frame. Raises `FrameError` for bytes that are none."""
+    try:
+        return msgspec.msgpack.decode(body, type=Control)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        message = f"not a control payload: {error}"
+        raise FrameError(message) from error

@@ -12,6 +12,10 @@ from correlator.model.event import Origin
 from correlator.model.instant import Duration, Instant
 
 
+class FrameError(Exception):
+    """Bytes on the internal log are no frame."""
+
+
 class FrameKind(IntEnum):
     """What a frame is for; the numbers are part of the wire format."""
 

@@ -3,12 +3,16 @@
 In: the arrival each item claims, in log order. Out: the items with the arrival they are given.
 Remembers the clock and at most `HELD_MOST` items in doubt.
 
-A claim more than `STEP` ahead is held until the next `WITNESSES` items are there, or the input ends. It is believed when at most one
-in ten of them disagrees, that is, lies more than `STEP` from it; else the item keeps the clock as it stands. So one record dated 2100 moves
-nothing, and a real gap of a night costs twenty items of patience.
+A claim more than `STEP` ahead is held until `WITNESSES` further claims are there, or the input ends. It is believed unless more than one in
+ten of them says that time has not come so far (lies more than `STEP` before it). So one record dated 2100 moves nothing, and a real gap
+of a night costs twenty items of patience. Witnesses that lie still later are no objection: a quiet recording has an event every few hours,
+and if they had to agree within an hour no gap in it would ever be believed.
+
+Where there is no clock yet, a claim also needs a witness less than `START_STEP_MOST` after it, so that a first 1970 moves nothing.
 """
 
 from collections import deque
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from correlator.model.instant import DAY, HOUR, Duration, Instant
@@ -16,19 +20,21 @@ from correlator.model.instant import DAY, HOUR, Duration, Instant
 STEP: Final[Duration] = HOUR
 WITNESSES: Final = 20
 HELD_MOST: Final = 1_000
-"""Without any clock yet and with claims that contradict each other, this many items are held before the first is believed."""
+"""With this many items in doubt the oldest is decided by the witnesses there are (most may claim nothing, or contradict each other)."""
 UNSEEN_STEP_MOST: Final[Duration] = 7 * DAY
 """At the end of an input a last claim without any witness is believed only within this step."""
+START_STEP_MOST: Final[Duration] = 366 * DAY
 
 Item = TypeVar("Item")
 
 
 class ArrivalClock(Generic[Item]):
-    """Gives items their arrival. `now` is None until the first claim is believed."""
+    """Gives items their arrival. `now` is None until the first claim is believed; `forced` counts how often `HELD_MOST` was met."""
 
     def __init__(self, now: Instant | None = None) -> None:
         self.now = now
-        self._held: deque[tuple[Instant, Item]] = deque()
+        self.forced = 0
+        self._held: deque[tuple[Instant | None, Item]] = deque()
 
     @property
     def is_in_doubt(self) -> bool:
@@ -36,17 +42,20 @@ class ArrivalClock(Generic[Item]):
         return bool(self._held)
 
     @property
+    def held(self) -> int:
+        """How many items are in doubt."""
+        return len(self._held)
+
+    @property
     def first_held(self) -> Item:
         """Answer the oldest item in doubt; there must be one."""
         return self._held[0][1]
 
-    @property
-    def last_held(self) -> Item:
-        """Answer the newest item in doubt; there must be one."""
-        return self._held[-1][1]
-
-    def offer(self, claim: Instant, item: Item) -> list[tuple[Instant, Item]]:
-        """Take the next item and its claimed arrival; answer the items decided by it, oldest first, each with its arrival."""
+    def offer(self, claim: Instant | None, item: Item) -> list[tuple[Instant, Item]]:
+        """Take the next item and the arrival it claims, if any; answer the items decided by it, oldest first, each with its arrival."""
+        if claim is not None and self.now is not None and not self._held and claim - self.now <= STEP:
+            self._move(claim)
+            return [(self.now, item)]
         self._held.append((claim, item))
         return self._decided(is_end=False)
 
@@ -59,7 +68,7 @@ class ArrivalClock(Generic[Item]):
         decided: list[tuple[Instant, Item]] = []
         while self._held:
             claim, item = self._held.popleft()
-            if abs(claim - instant) <= STEP:
+            if claim is not None and abs(claim - instant) <= STEP:
                 self._move(claim)
             decided.append((self.now if self.now is not None else instant, item))
         self._move(instant)
@@ -68,50 +77,58 @@ class ArrivalClock(Generic[Item]):
     def _decided(self, *, is_end: bool) -> list[tuple[Instant, Item]]:
         decided: list[tuple[Instant, Item]] = []
         while self._held:
+            is_full = len(self._held) >= HELD_MOST
+            is_last_chance = is_end or is_full
+            if self.now is None:
+                self.now = self._start(is_last_chance=is_last_chance)
+                if self.now is None:
+                    break
             claim = self._held[0][0]
-            belief = self._belief(claim, is_end=is_end)
-            if belief is None or (not belief and self.now is None):
+            belief = claim is not None and self._belief(claim, self.now, is_last_chance=is_last_chance)
+            if belief is None:
                 break
-            if belief:
+            self.forced += is_full
+            if belief and claim is not None:
                 self._move(claim)
-            assert self.now is not None
             decided.append((self.now, self._held.popleft()[1]))
-        if self.now is None and self._held:
-            return self._without_clock(is_end=is_end)
         return decided
 
-    def _belief(self, claim: Instant, *, is_end: bool) -> bool | None:
-        """Answer whether a claim is believed, or None when more witnesses are needed."""
-        if self.now is not None and claim - self.now <= STEP:
+    def _belief(self, claim: Instant, now: Instant, *, is_last_chance: bool) -> bool | None:
+        """Answer whether the oldest claim is believed, or None when more witnesses are needed."""
+        if claim - now <= STEP:
             return True
-        witnesses = [said for said, _ in list(self._held)[1 : WITNESSES + 1]]
-        against = sum(abs(said - claim) > STEP for said in witnesses)
+        witnesses = self._claims_after(0)
+        against = sum(said < claim - STEP for said in witnesses)
         if against > WITNESSES // 10:
             return False
-        if len(witnesses) == WITNESSES:
-            return True
-        if not is_end:
+        if len(witnesses) < WITNESSES and not is_last_chance:
             return None
         if witnesses:
             return against <= len(witnesses) // 10
-        return self.now is None or claim - self.now <= UNSEEN_STEP_MOST
+        return claim - now <= UNSEEN_STEP_MOST
 
-    def _without_clock(self, *, is_end: bool) -> list[tuple[Instant, Item]]:
+    def _start(self, *, is_last_chance: bool) -> Instant | None:
         """Find the first claim that its witnesses believe; everything before it is given that arrival."""
-        claims = [claim for claim, _ in self._held]
-        for number in range(1, len(claims)):
-            claim, witnesses = claims[number], claims[number + 1 : number + 1 + WITNESSES]
-            against = sum(abs(said - claim) > STEP for said in witnesses)
-            is_settled = len(witnesses) == WITNESSES or is_end
-            if is_settled and against <= len(witnesses) // 10:
-                return self._start_at(claim, is_end=is_end)
-        if len(claims) >= HELD_MOST:
-            return self._start_at(claims[0], is_end=is_end)
-        return []
+        for number, (claim, _) in enumerate(self._held):
+            if claim is None:
+                continue
+            witnesses = self._claims_after(number)
+            if len(witnesses) < WITNESSES and not is_last_chance:
+                return None
+            against = sum(said < claim - STEP for said in witnesses)
+            is_near = not witnesses or any(-STEP <= said - claim <= START_STEP_MOST for said in witnesses)
+            if is_near and against <= len(witnesses) // 10:
+                return claim
+        return self._any_claim() if is_last_chance else None
 
-    def _start_at(self, claim: Instant, *, is_end: bool) -> list[tuple[Instant, Item]]:
-        self.now = claim
-        return self._decided(is_end=is_end)
+    def _any_claim(self) -> Instant:
+        """Answer the oldest claim, or the beginning of time where nothing held names any time at all."""
+        return next((claim for claim, _ in self._held if claim is not None), 0)
+
+    def _claims_after(self, number: int) -> list[Instant]:
+        """The next claims after a held item, as many as may bear witness."""
+        later = (claim for claim, _ in islice(self._held, number + 1, None) if claim is not None)
+        return list(islice(later, WITNESSES))
 
     def _move(self, claim: Instant) -> None:
         self.now = claim if self.now is None else max(self.now, claim)

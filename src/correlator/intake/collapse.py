@@ -9,21 +9,42 @@ import msgspec
 
 from correlator.frames.frame import MAX_SPAN, SPECIAL, Extra, Frame, FrameKind, News
 from correlator.model.alert import Status
-from correlator.model.event import Flag, Origin
-from correlator.model.instant import Duration, Instant
+from correlator.model.event import Origin
+from correlator.model.instant import MINUTE, Duration, Instant
 
 FRAME_BYTES: Final = 512 * 1024
-"""A frame is cut when its news has grown to this: half of Kafka's default record limit."""
-FRAME_ROWS: Final = 16_000
+"""A frame is cut when it has grown to about this: half of Kafka's default record limit, since one more row may bring much news."""
+_ROW_BYTES: Final = 40
+_EXTRA_BYTES: Final = 40
+RESEND: Final[Duration] = 5 * MINUTE
+"""Labels travel again after this much log time; correlate keeps an alert at least three times as long."""
 _NO_ROW: Final = -1
+_NEVER_SENT: Final = -(2**62)
 
 
 class Track:
-    """What intake remembers of one alert: where its open row lies, and when its looks were last sent. A cache, never the truth."""
+    """What intake remembers of one label set: where its open row lies, and when its looks were last sent. A cache, never the truth.
 
-    __slots__ = ("builder", "content", "fingerprint", "flags", "frame", "is_ambiguous", "last", "more", "row", "sent_at", "sent_status", "status")
+    `is_ambiguous` says that other label sets may have the same fingerprint, so that its looks travel with every row.
+    """
 
-    def __init__(self, fingerprint: bytes, builder: "FrameBuilder", *, content: bytes, flags: Flag, is_ambiguous: bool) -> None:
+    __slots__ = (
+        "builder",
+        "content",
+        "end",
+        "fingerprint",
+        "flags",
+        "frame",
+        "is_ambiguous",
+        "last",
+        "more",
+        "row",
+        "sent_at",
+        "sent_status",
+        "status",
+    )
+
+    def __init__(self, fingerprint: bytes, builder: "FrameBuilder", *, content: bytes, flags: int, is_ambiguous: bool) -> None:
         self.fingerprint = fingerprint
         self.builder = builder
         self.content = content
@@ -33,9 +54,21 @@ class Track:
         self.row = _NO_ROW
         self.status: int = Status.FIRING
         self.last: Instant = 0
+        self.end: Instant = 0
         self.more: list[Instant] | None = None
-        self.sent_at: Instant | None = None
+        self.sent_at: Instant = _NEVER_SENT
         self.sent_status: int = _NO_ROW
+
+    def is_news(self, status: int, arrival: Instant) -> bool:
+        """Answer whether the looks must travel with the row that begins now; the caller then sends them."""
+        if not self.is_ambiguous and self.sent_status == status and arrival - self.sent_at < RESEND:
+            return False
+        self.sent_status, self.sent_at = status, arrival
+        return True
+
+    def end_run(self) -> None:
+        """Let no further item join the open row."""
+        self.frame = _NO_ROW
 
 
 class FrameBuilder:
@@ -44,7 +77,7 @@ class FrameBuilder:
     def __init__(self, *, source: str, digest: str, longest_gap: Duration) -> None:
         self._source = source
         self._digest = digest
-        self._longest_gap = min(longest_gap, MAX_SPAN - 1)
+        self._gap = min(longest_gap, MAX_SPAN)
         self.number = 0
         self._begin()
 
@@ -57,47 +90,49 @@ class FrameBuilder:
         self.lasts: list[Instant] = []
         self._extras: dict[int, Extra] = {}
         self._news: dict[int, News] = {}
-        self._news_bytes = 0
+        self._bytes = 0
 
     @property
     def is_full(self) -> bool:
         """Answer whether the frame should be cut."""
-        return len(self.counts) >= FRAME_ROWS or self._news_bytes >= FRAME_BYTES
+        return self._bytes >= FRAME_BYTES
 
     def extend_run(self, track: Track, status: int, at: Instant) -> bool:
         """Add one plain item to the alert's open row if it continues that run; answer whether it did."""
         last = track.last
-        if track.frame != self.number or track.status != status or not last <= at <= last + self._longest_gap:
+        if track.frame != self.number or track.status != status or not last <= at < last + self._gap or at >= track.end:
             return False
-        row = track.row
-        if at - self.firsts[row] >= MAX_SPAN:
-            return False
-        self.counts[row] += 1
-        if at != last:
-            self.lasts[row] = track.last = at
-            if track.more is None:
-                track.more = []
-                self._extras[row] = Extra(more=track.more)
+        if at == last:
+            self.counts[track.row] += 1
+            return True
+        track.last = at
+        if track.more is None:
+            track.more = [at]
+            self._extras[track.row] = Extra(more=track.more)
+        else:
             track.more.append(at)
         return True
 
-    def start_run(self, track: Track, status: int, at: Instant, news: News | None) -> None:
+    def start_run(self, track: Track, status: int, at: Instant, *, news: News | None) -> None:
         """Begin a row with one plain item."""
         track.frame, track.row, track.status, track.last, track.more = self.number, len(self.counts), status, at, None
-        self._append(track.fingerprint, status, at, news)
+        track.end = at + MAX_SPAN
+        self._append(track, status, at, news=news)
 
     def add_alone(self, track: Track, status: int, at: Instant, *, extra: Extra, news: News | None) -> None:
         """Begin a row of one item that never folds (late, delayed, or with an end of its own)."""
-        track.frame = _NO_ROW
+        track.end_run()
         row = len(self.counts)
-        self._append(track.fingerprint, status, at, news)
+        self._append(track, status, at, news=news)
         self._extras[row] = extra
+        self._bytes += _EXTRA_BYTES
         self.statuses[row] |= SPECIAL
 
     def finish(self, watermark: Instant) -> Frame | None:
         """Cut the frame; None when it has no rows."""
         if not self.counts:
             return None
+        self._sum_up()
         frame = Frame(
             FrameKind.ROWS,
             self._source,
@@ -114,11 +149,19 @@ class FrameBuilder:
         self._begin()
         return frame
 
-    def _append(self, fingerprint: bytes, status: int, at: Instant, news: News | None) -> None:
+    def _sum_up(self) -> None:
+        """Fill in what the open runs left for the end: a count and a last time per row instead of per item."""
+        for row, extra in self._extras.items():
+            if extra.more:
+                self.counts[row] += len(extra.more)
+                self.lasts[row] = extra.more[-1]
+
+    def _append(self, track: Track, status: int, at: Instant, *, news: News | None) -> None:
+        self._bytes += _ROW_BYTES
         if news is not None:
             self._news[len(self.counts)] = news
-            self._news_bytes += len(news.labels) + len(news.annotations)
-        self.fingerprints.append(fingerprint)
+            self._bytes += len(news.labels) + len(news.annotations)
+        self.fingerprints.append(track.fingerprint)
         self.statuses.append(status)
         self.counts.append(1)
         self.firsts.append(at)
@@ -126,14 +169,17 @@ class FrameBuilder:
 
 
 class Statement(msgspec.Struct, gc=False):
-    """One accepted item on its way into a row. `claim` is the arrival it claims; `is_explicit` says that it named one."""
+    """One accepted item on its way into a row. `claim` is the arrival it claims, if any; `is_explicit` says that it was named as such.
 
-    track: Track
+    `content` is its labels as JSON: an item may wait in doubt while rules change, so its alert is looked up when it is let through.
+    """
+
+    content: bytes
     status: int
     at: Instant | None
-    claim: Instant
+    claim: Instant | None
     is_explicit: bool
-    flags: Flag
+    flags: int
     origin: Origin
     expires: Instant | None
     annotations: bytes

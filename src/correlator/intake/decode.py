@@ -12,6 +12,7 @@ from correlator.model.event import Refusal, Rejection
 MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
 """A record larger than this is refused; Kafka's own default limit is a quarter of it."""
 MAX_DEPTH: Final = 64
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _SHOWN: Final = 80
 
 
@@ -35,6 +36,8 @@ def _fault_of_bytes(body: bytes) -> Refusal | None:
         return Refusal(Rejection.TOO_LARGE, f"{len(body)} bytes; the limit is {MAX_RECORD_BYTES}")
     if not body.strip():
         return Refusal(Rejection.EMPTY, "the message is empty")
+    if body.startswith(_BYTE_ORDER_MARK):
+        return Refusal(Rejection.UNPARSABLE, "starts with a byte order mark, which JSON forbids")
     if b"\0" in body:
         return Refusal(Rejection.NUL, f"a NUL byte at byte {body.index(0)}")
     try:

@@ -7,15 +7,16 @@ import xxhash
 from correlator.model.rule import Identity
 
 _PAIR: Final = "\x00"
-_NEXT: Final = "\x01"
+_NEXT: Final = "\x00\x01"
 
 
 def identity_labels(labels: dict[str, str], identity: Identity) -> dict[str, str]:
-    """Answer the labels that make the alert's identity, sorted by name; `alertname` always does."""
-    names = sorted(labels)
+    """Answer the labels that make the alert's identity; `alertname` always does."""
     if identity.only:
-        return {name: labels[name] for name in names if name in identity.only or name == "alertname"}
-    return {name: labels[name] for name in names if name not in identity.ignore}
+        return {name: text for name, text in labels.items() if name in identity.only or name == "alertname"}
+    if identity.ignore:
+        return {name: text for name, text in labels.items() if name not in identity.ignore or name == "alertname"}
+    return labels
 
 
 def fingerprint_of(labels: dict[str, str], identity: Identity) -> bytes:
@@ -23,6 +24,6 @@ def fingerprint_of(labels: dict[str, str], identity: Identity) -> bytes:
 
     NUL cannot occur in a label (intake refuses it) and separates names from values, so no two label sets read alike.
     """
-    made_of = identity_labels(labels, identity)
-    text = "".join([f"{name}{_PAIR}{value}{_PAIR}{_NEXT}" for name, value in made_of.items()])
+    made_of = sorted(identity_labels(labels, identity).items())
+    text = "".join([f"{name}{_PAIR}{value}{_NEXT}" for name, value in made_of])
     return xxhash.xxh3_128_digest(text.encode("utf-8"))

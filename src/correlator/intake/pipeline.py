@@ -9,7 +9,7 @@ which must answer the same. `tests/intake/test_roads.py` holds the two against e
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 import xxhash
@@ -18,12 +18,12 @@ from correlator.frames.control import Control
 from correlator.frames.frame import Extra, Frame, FrameKind, News
 from correlator.intake.arrival import STEP, ArrivalClock
 from correlator.intake.collapse import FrameBuilder, Statement, Track
-from correlator.intake.decode import MAX_RECORD_BYTES
 from correlator.intake.formats import Format, read_items
 from correlator.intake.formats.fields import RefusedError, labels_of
 from correlator.intake.identify import fingerprint_of
 from correlator.intake.route import Router
-from correlator.model.event import Event, Flag, Origin, Refusal, Rejection
+from correlator.model.alert import Status
+from correlator.model.event import Event, Flag, Refusal, Rejection
 from correlator.model.instant import DAY, MINUTE, Duration, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import ENTITY_LABELS, Topology
@@ -32,29 +32,43 @@ AHEAD_MOST: Final[Duration] = 5 * MINUTE
 """An event time further than this after its arrival is implausible."""
 BEHIND_MOST: Final[Duration] = DAY
 """An event time further than this before its arrival is implausible."""
-RESEND: Final[Duration] = 5 * MINUTE
-"""Labels travel again after this much log time; correlate keeps an alert at least three times as long."""
+FRAME_ITEMS: Final = 16_384
+"""Frames are cut after this many records, or items of one record, so that their event times are bounded too."""
 TRACKS_MOST: Final = 400_000
+"""Label sets remembered; with one more all are forgotten, which costs only that labels travel again."""
+TRACK_BYTES_MOST: Final = 256 * 1024 * 1024
+"""Bytes of label sets remembered."""
+HELD_BYTES_MOST: Final = 64 * 1024 * 1024
+"""Bytes of records in doubt; with more they are decided by the witnesses there are."""
+IDS_MOST: Final = 50_000
+"""Publishers' ids remembered; the oldest is forgotten first."""
 _SMALL_RECORD: Final = 16 * 1024
-_IDS_MOST: Final = 50_000
+_BACKSLASH: Final = 92
+
+
+_Milliseconds = Annotated[int, msgspec.Meta(gt=-(10**14), lt=10**14)]
+"""Larger times are written in another unit."""
+_Number = Annotated[float, msgspec.Meta(gt=-(2.0**63), lt=2.0**63)]
+"""Larger values may have been written as integers beyond 64 bits."""
 
 
 class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The common native event; anything else fails to decode and takes the long road."""
 
-    at: int
+    at: _Milliseconds
     status: Literal["firing", "resolved"]
     labels: msgspec.Raw
     annotations: dict[str, str] = {}
-    value: float | None = None
+    value: _Number | None = None
     source: str | None = None
     generatorURL: str | None = None  # noqa: N815 - the public contract's name
-    receivedAt: int | None = None  # noqa: N815 - the public contract's name
+    receivedAt: _Milliseconds | None = None  # noqa: N815 - the public contract's name
 
 
 _SAID: Final = msgspec.json.Decoder(_Said)
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
-_EPOCH_MOST: Final = 10**14
+_ENCODE: Final = msgspec.json.Encoder().encode
+_UNFIT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -66,12 +80,19 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class IntakeCounts(msgspec.Struct):
-    """What one step did: `received` = `rejected` + `forwarded`, always. Items in doubt are counted when they are decided."""
+    """What one step did: `received` = `rejected` + `forwarded`, always. Items in doubt are counted when they are decided.
+
+    Limits that were met: `cache_resets` (all label sets forgotten), `ids_forgotten` (an id can no longer be told from another),
+    `doubts_forced` (records in doubt decided before all witnesses were there).
+    """
 
     received: int = 0
     forwarded: int = 0
     rejected: Counter[Rejection] = msgspec.field(default_factory=Counter)
     flagged: Counter[Flag] = msgspec.field(default_factory=Counter)
+    cache_resets: int = 0
+    ids_forgotten: int = 0
+    doubts_forced: int = 0
 
 
 class IntakeOutput(msgspec.Struct):
@@ -85,34 +106,48 @@ class IntakeOutput(msgspec.Struct):
 
 
 class _Reading(msgspec.Struct):
-    """One record on the long road: its statements, and its refusals if any."""
+    """One record on the long road: its statements, and its refusals if any. `size` is in bytes."""
 
     offset: int
+    size: int
     statements: list[Statement]
     dead_letter: DeadLetter | None = None
 
 
 class Intake:
-    """The intake of one raw partition. `source` names it in frames; `is_recording` says that items bring their own arrival."""
+    """The intake of one raw partition. `source` names it in frames; `is_recording` says that items bring their own arrival.
+
+    `position` and `watermark` are those of the last output that was committed; a new partition has none.
+    """
 
     def __init__(
-        self, source: str, control: Control, *, form: Format = Format.AUTO, is_recording: bool = False, watermark: Instant | None = None
+        self,
+        source: str,
+        control: Control,
+        *,
+        form: Format = Format.AUTO,
+        is_recording: bool = False,
+        watermark: Instant | None = None,
+        position: int = 0,
     ) -> None:
         self.source = source
         self._form = form
         self._is_recording = is_recording
-        self._clock: ArrivalClock[list[_Reading]] = ArrivalClock(watermark)
-        self._position = 0
-        self._content_by_id: dict[str, int] = {}
+        self._clock: ArrivalClock[_Reading] = ArrivalClock(watermark)
+        self._position = position
+        self._held_bytes = 0
+        self._content_by_id: dict[int, int] = {}
+        self._ids_forgotten = 0
         self.adopt(control)
 
     def adopt(self, control: Control) -> None:
-        """Take over rules and topology from the log; the cache of alerts starts anew, so labels travel again."""
+        """Take over rules and topology from the log; the cache of alerts starts anew, so labels travel again. Call it between steps."""
         self._rules: RuleSet = control.rules
         self._topology: Topology = control.topology
         self._router = Router(control.topology)
         self._digest = control.digest
-        self._reorder, self._lateness = control.rules.time.reorder, control.rules.time.lateness
+        self._reorder, self._lateness = max(control.rules.time.reorder, 1), control.rules.time.lateness
+        self._is_partial = bool(control.rules.identity.only or control.rules.identity.ignore)
         gap = control.rules.shortest_expiry
         self._builders = [FrameBuilder(source=self.source, digest=self._digest, longest_gap=gap) for _ in self._router.domains]
         self._forget()
@@ -120,11 +155,11 @@ class Intake:
     def step(self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None = None) -> IntakeOutput:
         """Take one batch of records; `timestamps` are the records' own arrivals, needed unless the topic is a recording."""
         output = self._output()
-        if self._is_native_road:
-            self._step_native(offsets, values, timestamps, output=output)
-        else:
-            for number, value in enumerate(values):
-                self._take(value, offsets[number], timestamps[number] if timestamps is not None else None, output=output)
+        for start in range(0, len(values), FRAME_ITEMS):
+            part = slice(start, start + FRAME_ITEMS)
+            taken = self._step_native if self._is_native_road else self._step_any
+            taken(offsets[part], values[part], timestamps[part] if timestamps is not None else None, output=output)
+            self._cut_all(output)
         if offsets:
             self._position = offsets[-1] + 1
         return self._finish(output)
@@ -156,71 +191,87 @@ class Intake:
 
     def _finish(self, output: IntakeOutput) -> IntakeOutput:
         self._cut_all(output)
-        output.position = self._clock.first_held[0].offset if self._clock.is_in_doubt else self._position
+        output.position = self._clock.first_held.offset if self._clock.is_in_doubt else self._position
         output.watermark = self._clock.now
-        if len(self._track_by_labels) > TRACKS_MOST:
+        output.counts.ids_forgotten, self._ids_forgotten = self._ids_forgotten, 0
+        output.counts.doubts_forced, self._clock.forced = self._clock.forced, 0
+        if len(self._track_by_labels) > TRACKS_MOST or self._track_bytes > TRACK_BYTES_MOST:
+            output.counts.cache_resets += 1
             self._forget()
         return output
 
     def _forget(self) -> None:
+        """Start the cache anew; only between frames, since an open row belongs to one track."""
+        self._track_bytes = 0
         self._track_by_labels: dict[bytes, Track] = {}
         self._track_by_fingerprint: dict[bytes, Track] = {}
 
-    def _step_native(
+    def _step_native(  # noqa: C901, PLR0912 - one loop that calls little is the point; whatever is unusual leaves for the long road
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
     ) -> None:
         """The short road. Locals instead of attributes, one loop: this is the hot path of the whole system."""
-        clock, decode, tracks = self._clock, _SAID.decode, self._track_by_labels
-        reorder, is_recording, flagged = self._reorder, self._is_recording, output.counts.flagged
+        clock, decode, tracks, is_recording = self._clock, _SAID.decode, self._track_by_labels, self._is_recording
+        lag_most = min(self._reorder - 1, self._lateness, BEHIND_MOST)
+        flagged: dict[int, int] = {}
         now, is_certain, taken = clock.now or 0, clock.now is not None and not clock.is_in_doubt, 0
         for number, value in enumerate(values):
-            if is_certain and len(value) < _SMALL_RECORD and value.isascii() and b"\\" not in value:
+            said = None
+            if is_certain and len(value) < _SMALL_RECORD and (_BACKSLASH not in value or b"\\u" not in value):
                 try:
                     said = decode(value)
-                except (msgspec.DecodeError, RecursionError):
+                except _UNFIT:
                     said = None
-                if said is not None:
-                    written, at = bytes(said.labels), said.at
-                    track = tracks.get(written) or self._learn_written(written)
-                    explicit = said.receivedAt if is_recording else None
-                    if explicit is None and timestamps is not None:
-                        explicit = timestamps[number]
-                    claim = at if explicit is None else explicit
-                    if track is not None and now - DAY <= claim <= now + STEP and at < _EPOCH_MOST:
-                        if claim > now:
-                            now = clock.now = claim
-                        arrival = now if explicit is None else claim
-                        lag = arrival - at
-                        if -AHEAD_MOST <= lag <= reorder:
-                            status = 0 if said.status == "firing" else 1
-                            taken += 1
-                            if track.flags:
-                                flagged[track.flags] += 1
-                            if track.builder.extend_run(track, status, at):
-                                continue
-                            news = None
-                            if track.is_ambiguous or track.sent_status != status or track.sent_at is None or arrival - track.sent_at >= RESEND:
-                                track.sent_status, track.sent_at = status, arrival
-                                news = News(track.content, msgspec.json.encode(said.annotations), said.value)
-                            track.builder.start_run(track, status, at, news)
-                            if track.builder.is_full:
-                                self._cut_all(output)
-                            continue
+            if said is not None:
+                at, claim = said.at, said.receivedAt if is_recording else None
+                if claim is None and timestamps is not None:
+                    claim = timestamps[number]
+                if claim is None:
+                    claim, lag = at, now - at if at < now else 0
+                elif now > claim >= at - AHEAD_MOST:
+                    lag = now - at
+                else:
+                    lag = claim - at
+                written = bytes(said.labels)
+                track = tracks.get(written) or self._learn_written(written)
+                if -AHEAD_MOST <= lag <= lag_most and now - DAY <= claim <= now + STEP and track is not None:
+                    if claim > now:
+                        now = clock.now = claim
+                    taken += 1
+                    if track.flags:
+                        flagged[track.flags] = flagged.get(track.flags, 0) + 1
+                    status = 0 if said.status == "firing" else 1
+                    if not track.builder.extend_run(track, status, at):
+                        news = None
+                        if track.is_news(status, at + lag):
+                            news = News(track.content, _ENCODE(said.annotations), said.value)
+                        self._start_row(track, status, at, news=news)
+                        if track.builder.is_full:
+                            self._cut_all(output)
+                    continue
             self._take(value, offsets[number], timestamps[number] if timestamps is not None else None, output=output)
             now, is_certain = clock.now or 0, clock.now is not None and not clock.is_in_doubt
         output.counts.received += taken
         output.counts.forwarded += taken
+        output.counts.flagged.update({Flag(flags): count for flags, count in flagged.items()})
+
+    def _step_any(
+        self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
+    ) -> None:
+        for number, value in enumerate(values):
+            self._take(value, offsets[number], timestamps[number] if timestamps is not None else None, output=output)
 
     def _take(self, value: bytes, offset: int, timestamp: Instant | None, *, output: IntakeOutput) -> None:
         """The long road: any bytes, any format."""
         reading = self._read(value, offset, timestamp)
-        if reading.statements:
-            claim = max([statement.claim for statement in reading.statements])
-            self._accept_all(self._clock.offer(claim, [reading]), output)
-        elif self._clock.is_in_doubt:
-            self._clock.last_held.append(reading)
-        else:
+        if not reading.statements and not self._clock.is_in_doubt:
             self._accept(reading, self._clock.now or 0, output)
+            return
+        claims = [statement.claim for statement in reading.statements if statement.claim is not None]
+        self._held_bytes += reading.size
+        self._accept_all(self._clock.offer(max(claims, default=None), reading), output)
+        if self._held_bytes > HELD_BYTES_MOST:
+            self._clock.forced += 1
+            self._accept_all(self._clock.end(), output)
 
     def _read(self, value: bytes, offset: int, timestamp: Instant | None) -> _Reading:
         statements: list[Statement] = []
@@ -229,34 +280,33 @@ class Intake:
             if isinstance(item, Refusal):
                 refusals.append(item)
             else:
-                statements.append(self._statement(item, offset, timestamp))
-        return _Reading(offset, statements, DeadLetter(value, offset, refusals) if refusals else None)
+                statements.append(self._statement(item, timestamp))
+        return _Reading(offset, len(value), statements, DeadLetter(value, offset, refusals) if refusals else None)
 
-    def _statement(self, event: Event, offset: int, timestamp: Instant | None) -> Statement:
+    def _statement(self, event: Event, timestamp: Instant | None) -> Statement:
         explicit = event.received_at if self._is_recording else None
         if explicit is None:
             explicit = timestamp
         at = event.at
         if at is None and explicit is None:
-            at = event.ends_at if event.status and event.ends_at is not None else event.starts_at
-        claim = explicit if explicit is not None else at
+            at = event.ends_at if event.status is Status.RESOLVED else event.starts_at
         return Statement(
-            track=self._track_of(event),
+            content=_ENCODE(event.labels),
             status=int(event.status),
             at=at,
-            claim=claim if claim is not None else self._clock.now or 0,
+            claim=explicit if explicit is not None else at,
             is_explicit=explicit is not None,
-            flags=event.flags | self._flag_of_id(event),
+            flags=int(event.flags | self._flag_of_id(event)),
             origin=event.origin,
             expires=event.expires,
-            annotations=msgspec.json.encode(event.annotations),
+            annotations=_ENCODE(event.annotations),
             value=event.value,
         )
 
-    def _accept_all(self, decided: list[tuple[Instant, list[_Reading]]], output: IntakeOutput) -> None:
-        for now, readings in decided:
-            for reading in readings:
-                self._accept(reading, now, output)
+    def _accept_all(self, decided: list[tuple[Instant, _Reading]], output: IntakeOutput) -> None:
+        for now, reading in decided:
+            self._held_bytes -= reading.size
+            self._accept(reading, now, output)
 
     def _accept(self, reading: _Reading, now: Instant, output: IntakeOutput) -> None:
         if reading.dead_letter is not None:
@@ -264,88 +314,92 @@ class Intake:
             for refusal in reading.dead_letter.refusals:
                 output.counts.rejected[refusal.reason] += 1
                 output.counts.received += 1
-        for statement in reading.statements:
+        for number, statement in enumerate(reading.statements, start=1):
             output.counts.received += 1
             output.counts.forwarded += 1
             self._forward(statement, now, output)
+            if not number % FRAME_ITEMS:
+                self._cut_all(output)
 
     def _forward(self, statement: Statement, now: Instant, output: IntakeOutput) -> None:
         """Judge a statement's time against its arrival and give it to its row."""
-        is_own = statement.is_explicit and now - DAY <= statement.claim <= now
-        arrival = statement.claim if is_own else now
+        track = self._track_by_labels.get(statement.content) or self._learn_written(statement.content)
+        assert track is not None, "labels that were read once can be read again"
+        claim = statement.claim
+        is_own = statement.is_explicit and claim is not None and now - DAY <= claim <= now
+        arrival = claim if is_own and claim is not None else now
         at = statement.at if statement.at is not None else arrival
-        flags = statement.flags | statement.track.flags
+        flags = statement.flags | track.flags
         if not -AHEAD_MOST <= arrival - at <= BEHIND_MOST:
             at, flags = arrival, flags | Flag.IMPLAUSIBLE_TIME
         if arrival - at > self._lateness:
             flags |= Flag.LATE
         if flags:
-            output.counts.flagged[flags] += 1
-        self._add_row(statement, at, arrival, flags)
-        if statement.track.builder.is_full:
+            output.counts.flagged[Flag(flags)] += 1
+        self._add_row(statement, track, at=at, arrival=now, is_late=bool(flags & Flag.LATE))
+        if track.builder.is_full:
             self._cut_all(output)
 
-    def _add_row(self, statement: Statement, at: Instant, arrival: Instant, flags: Flag) -> None:
-        track = statement.track
-        effect = self._effect(at, arrival, flags)
-        news = self._news(statement, arrival)
-        if effect == at and statement.expires is None:
-            if news is not None or not track.builder.extend_run(track, statement.status, at):
-                track.builder.start_run(track, statement.status, at, news)
+    def _add_row(self, statement: Statement, track: Track, *, at: Instant, arrival: Instant, is_late: bool) -> None:
+        """Add an item that the clock had reached `arrival` for. Its effect is later than all that machines may have judged by then."""
+        effect = arrival if is_late else max(at, arrival - self._reorder + 1)
+        is_plain = effect == at and statement.expires is None
+        if is_plain and track.builder.extend_run(track, statement.status, at):
             return
-        extra = Extra(int(flags & Flag.LATE), effect if effect != at else None, statement.expires)
+        news = None
+        if track.is_news(statement.status, arrival):
+            news = News(track.content, statement.annotations, statement.value, statement.origin)
+        if is_plain:
+            self._start_row(track, statement.status, at, news=news)
+            return
+        self._end_other_run(track)
+        extra = Extra(Flag.LATE if is_late else Flag.NONE, effect if effect != at else None, statement.expires)
         track.builder.add_alone(track, statement.status, at, extra=extra, news=news)
 
-    def _effect(self, at: Instant, arrival: Instant, flags: Flag) -> Instant:
-        return arrival if flags & Flag.LATE else max(at, arrival - self._reorder)
+    def _start_row(self, track: Track, status: int, at: Instant, *, news: News | None) -> None:
+        self._end_other_run(track)
+        track.builder.start_run(track, status, at, news=news)
 
-    def _news(self, statement: Statement, arrival: Instant) -> News | None:
-        track = statement.track
-        is_known = track.sent_status == statement.status and track.sent_at is not None and arrival - track.sent_at < RESEND
-        if is_known and not track.is_ambiguous:
-            return None
-        track.sent_status, track.sent_at = statement.status, arrival
-        return News(track.content, statement.annotations, statement.value, statement.origin)
-
-    def _track_of(self, event: Event) -> Track:
-        content = msgspec.json.encode(event.labels)
-        track = self._track_by_labels.get(content)
-        if track is None:
-            track = self._learn(event.labels, content)
-        return track
+    def _end_other_run(self, track: Track) -> None:
+        """A run of one label set is broken by an item of another that has the same fingerprint."""
+        if track.is_ambiguous:
+            self._track_by_fingerprint[track.fingerprint].end_run()
+            self._track_by_fingerprint[track.fingerprint] = track
 
     def _learn_written(self, written: bytes) -> Track | None:
         """Learn a label set from its bytes in an event; None when they are no good labels, so that the long road says why."""
         try:
             labels = labels_of(_LABELS.decode(written))
-        except (msgspec.DecodeError, RefusedError):
+        except (*_UNFIT, RefusedError):
             return None
-        track = self._learn(labels, msgspec.json.encode(labels))
-        self._track_by_labels[written] = track
-        return track
+        return self._learn(labels, written)
 
     def _learn(self, labels: dict[str, str], content: bytes) -> Track:
         """Fingerprint a label set seen for the first time; other writings of the same labels share its track."""
         fingerprint = fingerprint_of(labels, self._rules.identity)
         track = self._track_by_fingerprint.get(fingerprint)
-        is_same = track is not None and _LABELS.decode(track.content) == labels
-        if track is None or not is_same:
-            is_ambiguous = track is not None or bool(self._rules.identity.only or self._rules.identity.ignore)
+        if track is None or (self._is_partial and _LABELS.decode(track.content) != labels):
             entity = self._topology.entity_of(labels)
             builder = self._builders[self._router.partition_of(entity)]
-            track = Track(fingerprint, builder, content=content, flags=_service_flag(labels, entity), is_ambiguous=is_ambiguous)
+            flags = int(_service_flag(labels, entity))
+            if track is not None:
+                track.end_run()
+            track = Track(fingerprint, builder, content=content, flags=flags, is_ambiguous=self._is_partial)
             self._track_by_fingerprint[fingerprint] = track
         self._track_by_labels[content] = track
+        self._track_bytes += len(content)
         return track
 
     def _flag_of_id(self, event: Event) -> Flag:
-        """Remember the content behind each id; a second content under one id is flagged."""
+        """Remember the content behind each id; a second content under one id of one source is flagged."""
         if event.id is None:
             return Flag.NONE
-        content = xxhash.xxh3_64_intdigest(msgspec.json.encode((event.status, event.at, event.labels)))
-        known = self._content_by_id.setdefault(event.id, content)
-        if len(self._content_by_id) > _IDS_MOST:
+        name = xxhash.xxh3_64_intdigest(_ENCODE((event.source, event.id)))
+        content = xxhash.xxh3_64_intdigest(_ENCODE((event.status, event.at, event.labels)))
+        known = self._content_by_id.setdefault(name, content)
+        if len(self._content_by_id) > IDS_MOST:
             del self._content_by_id[next(iter(self._content_by_id))]
+            self._ids_forgotten += 1
         return Flag.NONE if known == content else Flag.SAME_ID_OTHER_CONTENT
 
     def _cut_all(self, output: IntakeOutput) -> None:

@@ -1,36 +1,38 @@
 """Text to instants and back: the one module that knows calendars (RFC 3339), pure and without a clock."""
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
-from correlator.model.instant import DAY, SECOND, Instant
+from correlator.model.instant import DAY, HOUR, MINUTE, SECOND, Instant
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - naive arithmetic in UTC cannot overflow at the ends of the calendar
 _RFC3339: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:[.,](\d{1,9})\d*)?\s?(?:([Zz])|([+-])(\d{2}):?(\d{2}))?", re.ASCII
+    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,9})\d*)?\s?(?:([Zz])|([+-])([01]\d|2[0-3]):?([0-5]\d))?", re.ASCII
 )
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_LEAP_SECOND: Final = 60
 
 
 def parse_rfc3339(text: str) -> tuple[Instant, bool]:
     """Read RFC 3339 text; answers the instant and whether the text named its zone (without one it is read as UTC).
 
-    Fractions below a millisecond are cut off. Raises `ValueError` for anything that is not a date and time.
+    Fractions below a millisecond are cut off; a leap second is read as the second before it.
+    Raises `ValueError` for anything that is not a date and time.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
         message = f"'{text[:64]}' is not an RFC 3339 time"
         raise ValueError(message)
-    date, clock, fraction, zulu, sign, hours, minutes = match.groups()
-    zone = UTC
-    if sign is not None:
-        offset = timedelta(hours=int(hours), minutes=int(minutes))
-        zone = timezone(-offset if sign == "-" else offset)
-    moment = datetime.strptime(f"{date} {clock.replace(':60', ':59')}", "%Y-%m-%d %H:%M:%S").replace(tzinfo=zone)
-    milliseconds = int((fraction or "0").ljust(3, "0")[:3])
-    return (moment - _EPOCH) // _MILLISECOND + milliseconds, zulu is not None or sign is not None
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    fraction, zulu, sign, hours, minutes = match.groups()[6:]
+    moment = datetime(year, month, day, hour, minute, second - second // _LEAP_SECOND)  # noqa: DTZ001 - see _EPOCH
+    instant = (moment - _EPOCH) // _MILLISECOND + int((fraction or "0").ljust(3, "0")[:3])
+    if sign is None:
+        return instant, zulu is not None
+    offset = int(hours) * HOUR + int(minutes) * MINUTE
+    return instant + (offset if sign == "-" else -offset), True
 
 
 @lru_cache(maxsize=16_384)

@@ -18,8 +18,11 @@ DAY: Final[Duration] = 24 * HOUR
 NEVER: Final[Instant] = 2**62
 """Later than any instant a message can carry; the due time of what is not scheduled."""
 
+DURATION_MOST: Final[Duration] = (2**63 - 1) // 10**6
+"""The longest duration that can be written: Prometheus counts nanoseconds in 64 bits."""
+
 _UNITS: Final = {"ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY, "y": 365 * DAY}
-_DURATION: Final = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+_DURATION: Final = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
 _ORDER: Final = ("y", "w", "d", "h", "m", "s", "ms")
 
 
@@ -34,7 +37,11 @@ def parse_duration(text: str) -> Duration:
     if not text or match is None:
         message = f"'{text}' is not a duration; write it as Prometheus does, for example 30s, 5m or 1h30m"
         raise ValueError(message)
-    return sum(int(amount) * _UNITS[unit] for unit, amount in zip(_ORDER, match.groups(), strict=True) if amount)
+    duration = sum(int(amount) * _UNITS[unit] for unit, amount in zip(_ORDER, match.groups(), strict=True) if amount)
+    if duration > DURATION_MOST:
+        message = f"'{text[:64]}' is longer than 292 years, the longest duration Prometheus knows"
+        raise ValueError(message)
+    return duration
 
 
 def format_duration(duration: Duration) -> str:

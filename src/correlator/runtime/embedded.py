@@ -37,6 +37,7 @@ from correlator.runtime.ports import (
     Fenced,
     Messages,
     OffsetOutOfRange,
+    Position,
     Refused,
     TopicPartition,
     TopicSettings,
@@ -169,11 +170,11 @@ class EmbeddedLog:
         assert isinstance(count, int)
         return count
 
-    async def committed(self, group: str, tp: TopicPartition) -> int | None:
+    async def committed(self, group: str, tp: TopicPartition) -> Position | None:
         """See `Log.committed`."""
-        query = "SELECT next FROM positions WHERE consumers = ? AND topic = ? AND partition = ?"
+        query = "SELECT next, note FROM positions WHERE consumers = ? AND topic = ? AND partition = ?"
         row = await self.when_free(lambda: self._db.execute(query, (group, *tp)).fetchone())
-        return None if row is None else int(row[0])
+        return None if row is None else Position(*row)
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """See `Log.bounds`."""
@@ -356,7 +357,7 @@ class EmbeddedWriter:
         self._is_open = False
         self._segments: dict[_Partition, list[Segment]] = {}
         self._keyed: dict[_Partition, list[tuple[Messages, Instant]]] = {}
-        self._positions: dict[tuple[str, str, int], int] = {}
+        self._positions: dict[tuple[str, str, int], Position] = {}
 
     async def start(self) -> None:
         """See `Writer.start`."""
@@ -381,7 +382,7 @@ class EmbeddedWriter:
         elif len(messages.values):
             self._segments.setdefault(partition, []).extend(cut(messages, self._log.clock()))
 
-    async def send_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+    async def send_offsets(self, group: str, offsets: Mapping[TopicPartition, Position]) -> None:
         """See `Writer.send_offsets`."""
         assert self._is_open, "no transaction is open"
         assert self._id is not None, "a plain producer sends no offsets"
@@ -414,8 +415,8 @@ class EmbeddedWriter:
             _append(db, partition, segments)
         for partition, sent in self._keyed.items():
             _upsert(db, partition, sent)
-        rows = ((*whose, offset) for whose, offset in self._positions.items())
-        db.executemany("INSERT OR REPLACE INTO positions (consumers, topic, partition, next) VALUES (?, ?, ?, ?)", rows)
+        rows = ((*whose, *position) for whose, position in self._positions.items())
+        db.executemany("INSERT OR REPLACE INTO positions (consumers, topic, partition, next, note) VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _fence(transactional_id: str, db: sqlite3.Connection) -> int:

@@ -147,7 +147,7 @@ async def _listener(listen: str) -> socket.socket:
         family, _, _, _, address = found[0]
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise ListenError(f"cannot listen on {listen}: {_advice(error)}") from error
+        raise ListenError(f"cannot listen on {listen}: {advice_on(error)}") from error
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -158,7 +158,8 @@ def _address(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _advice(error: OSError) -> str:
+def advice_on(error: OSError) -> str:
+    """Say in a few words why an address cannot be listened on, and what to do."""
     if isinstance(error, socket.gaierror):
         return "its host name is not known here; check the spelling, or write the address in digits"
     if error.errno == errno.EADDRINUSE:

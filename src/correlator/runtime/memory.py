@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
 from correlator.model.instant import Instant
-from correlator.runtime.ports import Batch, Fenced, Headers, Messages, OffsetOutOfRange, Refused, TopicPartition, TopicSettings
+from correlator.runtime.ports import Batch, Fenced, Headers, Messages, OffsetOutOfRange, Position, Refused, TopicPartition, TopicSettings
 
 _Record = tuple[Instant, bytes | None, bytes | None, Headers]  # timestamp, key, value, headers
 _Sent = list[tuple[TopicPartition, list[_Record]]]
@@ -73,7 +73,7 @@ class MemoryLog:
         self.on_call = on_call
         self._clock = clock
         self._topics: dict[str, list[_Partition]] = {}
-        self._positions: dict[tuple[str, TopicPartition], int] = {}
+        self._positions: dict[tuple[str, TopicPartition], Position] = {}
         self._epochs: dict[str, int] = {}
 
     async def open_topics(self, topics: Sequence[TopicSettings]) -> None:
@@ -108,7 +108,7 @@ class MemoryLog:
         self.on_call("partitions:after")
         return len(self._topics[topic])
 
-    async def committed(self, group: str, tp: TopicPartition) -> int | None:
+    async def committed(self, group: str, tp: TopicPartition) -> Position | None:
         """See `Log.committed`."""
         self.on_call("committed:before")
         position = self._positions.get((group, tp))
@@ -222,7 +222,7 @@ class MemoryWriter:
         self.epoch = 0
         self.is_open = False
         self.sent: _Sent = []
-        self.positions: dict[tuple[str, TopicPartition], int] = {}
+        self.positions: dict[tuple[str, TopicPartition], Position] = {}
 
     async def start(self) -> None:
         """See `Writer.start`."""
@@ -245,7 +245,7 @@ class MemoryWriter:
         self.sent.append((tp, self._log.records_of(tp, messages)))
         self._log.on_call("send:after")
 
-    async def send_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+    async def send_offsets(self, group: str, offsets: Mapping[TopicPartition, Position]) -> None:
         """See `Writer.send_offsets`."""
         assert self.is_open, "no transaction is open"
         assert self.transactional_id is not None, "a plain producer sends no offsets"

@@ -53,6 +53,13 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class Position(NamedTuple):
+    """Where a group stands in a partition: the offset it reads next, and a short note of its own (Kafka's commit metadata)."""
+
+    offset: int
+    note: str = ""
+
+
 class TopicSettings(msgspec.Struct, frozen=True):
     """A topic as the program needs it. A compacted topic keeps the newest record of each key (a None value is a tombstone)."""
 
@@ -144,8 +151,8 @@ class Writer(Protocol):
         """
         ...
 
-    async def send_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-        """Add positions to the transaction: for each partition the offset that `group` will read next."""
+    async def send_offsets(self, group: str, offsets: Mapping[TopicPartition, Position]) -> None:
+        """Add positions to the transaction: for each partition where `group` will go on reading."""
         ...
 
     async def commit(self) -> None:
@@ -178,8 +185,8 @@ class Log(Protocol):
         """Return the number of partitions. Raises Refused where there is no such topic."""
         ...
 
-    async def committed(self, group: str, tp: TopicPartition) -> int | None:
-        """Return the offset that `group` reads next, as last committed; None when it never committed one."""
+    async def committed(self, group: str, tp: TopicPartition) -> Position | None:
+        """Return where `group` goes on reading, as last committed; None when it never committed a position."""
         ...
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from correlator.model.alert import AlertState
 from correlator.model.event import Origin
 from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import Duration, Instant
+from correlator.model.version import NewerVersionError
 from correlator.state.wheel import ASLEEP
 
 Row = tuple[bytes, bytes | None]
@@ -24,6 +25,7 @@ class Alert(msgspec.Struct, gc=False):
 
     `last_seen` is the newest firing statement known; `recent` holds the other ones later than the machine's position, and `before` the
     newest that is not, so that a resolve which comes out of order can split the stretch exactly. `until` is an explicit end, 0 for none.
+    `denied` is the newest resolved statement since the stretch ended, `sighted` the newest instant at which any statement was judged.
     `is_steady` says that a firing statement changes nothing but `last_seen` and `count`.
     """
 
@@ -51,6 +53,8 @@ class Alert(msgspec.Struct, gc=False):
     wake: int = ASLEEP
     is_steady: bool = False
     is_changed: bool = False
+    denied: Instant = 0
+    sighted: Instant = 0
 
     @property
     def key(self) -> bytes:
@@ -81,10 +85,21 @@ class AlertRow(msgspec.Struct, array_like=True, gc=False):
     hold: Duration
     keep: Duration
     guess: str | None
+    denied: Instant
+    sighted: Instant
+
+
+class _Versioned(msgspec.Struct, array_like=True, gc=False):
+    """The first element of any row."""
+
+    version: int
 
 
 class Turn(msgspec.Struct, array_like=True, gc=False):
-    """A run that may change its alert, waiting to be judged in the order of (effect, at, fingerprint, status, order). `order` counts queued turns."""
+    """A run that may change its alert, waiting to be judged in the order of (effect, at, fingerprint, status, order).
+
+    `order` counts queued turns.
+    """
 
     effect: Instant
     at: Instant
@@ -97,6 +112,7 @@ class Turn(msgspec.Struct, array_like=True, gc=False):
     annotations: bytes | None = None
     value: float | None = None
     order: int = 0
+    labels: bytes | None = None
 
 
 class Hit(msgspec.Struct, array_like=True):
@@ -113,7 +129,8 @@ class Hit(msgspec.Struct, array_like=True):
 class Incident(msgspec.Struct, array_like=True):
     """One incident. `hits` are its entities by name, in order of joining; `guesses` the alerts listed before they were judged.
 
-    `last_new` bounds its joining window. `due` is when it is woken: to settle, to close, or to be forgotten.
+    `members` are its alerts in order of joining; those beyond a limit are only counted, as `unlisted`. `last_new` bounds its joining
+    window. `due` is when it is woken: to settle, to close, or to be forgotten.
     """
 
     id: str
@@ -127,10 +144,11 @@ class Incident(msgspec.Struct, array_like=True):
     firing: int = 0
     was_open: bool = False
     worst: int = 0
-    members: list[bytes] = []
+    members: dict[bytes, None] = {}
     hits: dict[str, Hit] = {}
     guesses: dict[bytes, Instant] = {}
     why: list[Why] = []
+    unlisted: int = 0
 
     @property
     def is_live(self) -> bool:
@@ -141,8 +159,17 @@ class Incident(msgspec.Struct, array_like=True):
 ROW_VERSION: Final = 1
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _ALERT: Final = msgspec.msgpack.Decoder(AlertRow)
-_INCIDENT: Final = msgspec.msgpack.Decoder(Incident)
-_TURN: Final = msgspec.msgpack.Decoder(Turn)
+_INCIDENT: Final = msgspec.msgpack.Decoder(tuple[int, Incident])
+_TURN: Final = msgspec.msgpack.Decoder(tuple[int, Turn])
+_VERSION: Final = msgspec.msgpack.Decoder(_Versioned)
+
+
+def check_row_version(value: bytes) -> None:
+    """Raise `NewerVersionError` when a row, of any kind, was written by a newer correlator; its first element is its version."""
+    version = _VERSION.decode(value).version
+    if version > ROW_VERSION:
+        message = f"a row of format {version} needs a newer correlator; this one reads up to {ROW_VERSION}"
+        raise NewerVersionError(message)
 
 
 def pack_alert(alert: Alert) -> Row:
@@ -168,12 +195,18 @@ def pack_alert(alert: Alert) -> Row:
         alert.hold,
         alert.keep,
         alert.guess,
+        alert.denied,
+        alert.sighted,
     )
     return ALERT_PREFIX + alert.fingerprint, _ENCODE(row)
 
 
 def unpack_alert(key: bytes, value: bytes) -> Alert:
-    """Read an alert's row; what is derived (waiting, steadiness, timers) is left to the stage that owns it."""
+    """Read an alert's row; what is derived (waiting, steadiness, timers) is left to the stage that owns it.
+
+    Raises `NewerVersionError`.
+    """
+    check_row_version(value)
     row = _ALERT.decode(value)
     return Alert(
         key[1:],
@@ -196,17 +229,20 @@ def unpack_alert(key: bytes, value: bytes) -> Alert:
         row.hold,
         row.keep,
         row.guess,
+        denied=row.denied,
+        sighted=row.sighted,
     )
 
 
 def pack_incident(incident: Incident) -> Row:
     """Answer an incident's row."""
-    return INCIDENT_PREFIX + incident.id.encode(), _ENCODE(incident)
+    return INCIDENT_PREFIX + incident.id.encode(), _ENCODE((ROW_VERSION, incident))
 
 
 def unpack_incident(value: bytes) -> Incident:
-    """Read an incident's row."""
-    return _INCIDENT.decode(value)
+    """Read an incident's row. Raises `NewerVersionError`."""
+    check_row_version(value)
+    return _INCIDENT.decode(value)[1]
 
 
 def turn_key(turn: Turn) -> bytes:
@@ -216,9 +252,10 @@ def turn_key(turn: Turn) -> bytes:
 
 def pack_turn(turn: Turn) -> Row:
     """Answer a waiting turn's row."""
-    return turn_key(turn), _ENCODE(turn)
+    return turn_key(turn), _ENCODE((ROW_VERSION, turn))
 
 
 def unpack_turn(value: bytes) -> Turn:
-    """Read a waiting turn's row."""
-    return _TURN.decode(value)
+    """Read a waiting turn's row. Raises `NewerVersionError`."""
+    check_row_version(value)
+    return _TURN.decode(value)[1]

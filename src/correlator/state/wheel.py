@@ -2,18 +2,22 @@
 
 Entries lie in buckets of one second and are only looked at when their bucket comes; an item whose due time moved later is
 then put into its new bucket. So a repeat that postpones an expiry costs nothing here. Within reach, order is exact: (due, key).
+An item moved to earlier leaves a stale entry behind; when most entries are stale, all are thrown out at once.
 Source: Varghese & Lauck, "Hashed and Hierarchical Timing Wheels", 1987 (the lazy, single-level form).
 """
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final, Generic, Protocol, TypeVar
 
 from correlator.model.instant import NEVER, SECOND, Instant
 
-ASLEEP: Final = -1
+ASLEEP: Final = -NEVER // 2
 """An item's `wake` when the wheel holds no live entry of it."""
-_NEAR: Final = -2
+_NEAR: Final = -3 * NEVER
+"""Added to the due time of an item's live entry near the front, so that `wake` tells it from buckets and from `ASLEEP`."""
+STALE_MOST: Final = 1_024
+"""So many stale entries are always suffered, and beyond that as many as there are live ones."""
 
 
 class Sleeper(Protocol):
@@ -37,18 +41,30 @@ class TimerWheel(Generic[Item]):
         self._buckets: dict[int, list[Item]] = {}
         self._bucket_heap: list[int] = []
         self._near: list[tuple[Instant, bytes, Item]] = []
+        self._entries = 0
+        self._live = 0
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are, stale ones too: at most twice the live ones and `STALE_MOST`."""
+        return self._entries
+
+    @property
+    def live(self) -> int:
+        """How many items have an entry."""
+        return self._live
 
     def schedule(self, item: Item) -> None:
         """Take note that an item's due time may have moved to earlier, or that it is new. Later moves need no call."""
         due = self._due_of(item)
         if due >= NEVER:
             return
-        if item.wake == _NEAR:
-            heappush(self._near, (due, item.key, item))
-            return
-        bucket = due // SECOND
-        if item.wake == ASLEEP or bucket < item.wake:
-            self._put(item, bucket)
+        wake = item.wake
+        if wake < -NEVER:
+            if due < wake - _NEAR:
+                self._put_near(item, due)
+        elif wake == ASLEEP or due // SECOND < wake:
+            self._put(item, due // SECOND)
 
     def next_due(self) -> Instant:
         """Answer when the next item is due, `NEVER` when there is none."""
@@ -57,19 +73,27 @@ class TimerWheel(Generic[Item]):
             if not self._near:
                 return NEVER
             due, _, item = self._near[0]
-            if item.wake == _NEAR and self._due_of(item) == due:
+            if item.wake != due + _NEAR:
+                self._drop_first()
+            elif self._due_of(item) == due:
                 return due
-            heappop(self._near)
-            if item.wake == _NEAR:
+            else:
+                self._drop_first()
                 self._put_again(item)
 
     def pop(self) -> Item:
         """Take the item that `next_due` spoke of; schedule it again if it has another due time."""
-        item = heappop(self._near)[2]
-        item.wake = ASLEEP
+        item = self._near[0][2]
+        self._drop_first()
+        self._sleep(item)
         return item
 
+    def _sleep(self, item: Item) -> None:
+        item.wake = ASLEEP
+        self._live -= 1
+
     def _put(self, item: Item, bucket: int) -> None:
+        self._count(item)
         item.wake = bucket
         entries = self._buckets.get(bucket)
         if entries is None:
@@ -77,20 +101,50 @@ class TimerWheel(Generic[Item]):
             heappush(self._bucket_heap, bucket)
         entries.append(item)
 
+    def _put_near(self, item: Item, due: Instant) -> None:
+        self._count(item)
+        item.wake = due + _NEAR
+        heappush(self._near, (due, item.key, item))
+
+    def _count(self, item: Item) -> None:
+        self._entries += 1
+        if item.wake == ASLEEP:
+            self._live += 1
+        elif self._entries > 2 * self._live + STALE_MOST:
+            self._throw_out_stale()
+
     def _put_again(self, item: Item) -> None:
-        item.wake = ASLEEP
+        self._sleep(item)
         self.schedule(item)
+
+    def _drop_first(self) -> None:
+        heappop(self._near)
+        self._entries -= 1
 
     def _load(self) -> None:
         """Bring near every bucket that may hold the next due item."""
         while self._bucket_heap and (not self._near or self._bucket_heap[0] * SECOND <= self._near[0][0]):
             bucket = heappop(self._bucket_heap)
-            for item in self._buckets.pop(bucket):
+            entries = self._buckets.pop(bucket)
+            self._entries -= len(entries)
+            for item in entries:
                 if item.wake != bucket:
                     continue
                 due = self._due_of(item)
                 if due // SECOND > bucket:
                     self._put_again(item)
                 else:
-                    item.wake = _NEAR
-                    heappush(self._near, (due, item.key, item))
+                    self._put_near(item, due)
+
+    def _throw_out_stale(self) -> None:
+        """Rebuild all entries from the live ones; paid for by the moves that left so many stale."""
+        self._near = [entry for entry in self._near if entry[2].wake == entry[0] + _NEAR]
+        heapify(self._near)
+        buckets: dict[int, list[Item]] = {}
+        for bucket, entries in self._buckets.items():
+            awake = {item.key: item for item in entries if item.wake == bucket}
+            if awake:
+                buckets[bucket] = list(awake.values())
+        self._buckets, self._bucket_heap = buckets, list(buckets)
+        heapify(self._bucket_heap)
+        self._entries = len(self._near) + sum(map(len, buckets.values()))

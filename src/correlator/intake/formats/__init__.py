@@ -65,8 +65,7 @@ def _read_envelope(envelope: dict[str, Any]) -> list[Event | Refusal]:
     inside = cloudevents.unwrap(envelope)
     if isinstance(inside, dict) and "specversion" in inside:
         raise RefusedError(Rejection.UNKNOWN_FORMAT, "a CloudEvent inside a CloudEvent")
-    items = _read(inside, Format.AUTO)
-    return [item if isinstance(item, Refusal) else cloudevents.completed(item, envelope) for item in items]
+    return cloudevents.complete(_read(inside, Format.AUTO), envelope)
 
 
 def _read_message(message: dict[str, Any]) -> list[Event | Refusal]:

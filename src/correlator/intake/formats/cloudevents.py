@@ -11,7 +11,8 @@ import msgspec
 
 from correlator.intake.decode import decode_record
 from correlator.intake.formats.fields import RefusedError, instant_of, object_of, text_of
-from correlator.model.event import Event, Refusal, Rejection
+from correlator.model.event import Event, Flag, Refusal, Rejection
+from correlator.model.instant import Instant
 
 
 def unwrap(envelope: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
@@ -26,15 +27,25 @@ def unwrap(envelope: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
     raise RefusedError(Rejection.NO_LABELS, "the CloudEvent carries no data")
 
 
-def completed(event: Event, envelope: dict[str, Any]) -> Event:
-    """Fill time, id and source from the envelope where the event has none. Raises `RefusedError`."""
+def complete(items: list[Event | Refusal], envelope: dict[str, Any]) -> list[Event | Refusal]:
+    """Fill time, id and source from the envelope into events that have none. Raises `RefusedError`.
+
+    The id goes to a lone event only: it names the envelope, and of several events each is another.
+    """
     at, flags = instant_of(envelope.get("time"), "time")
+    identifier, source = text_of(envelope.get("id"), "id"), text_of(envelope.get("source"), "source")
+    if len(items) > 1:
+        identifier = None
+    return [item if isinstance(item, Refusal) else _completed(item, at, flags=flags, id=identifier, source=source) for item in items]
+
+
+def _completed(event: Event, at: Instant | None, *, flags: Flag, id: str | None, source: str | None) -> Event:
     return msgspec.structs.replace(
         event,
         at=event.at if event.at is not None else at,
-        id=event.id or text_of(envelope.get("id"), "id"),
-        source=event.source or text_of(envelope.get("source"), "source"),
-        flags=event.flags | (flags if event.at is None else 0),
+        id=event.id or id,
+        source=event.source or source,
+        flags=event.flags | (flags if event.at is None else Flag.NONE),
     )
 
 

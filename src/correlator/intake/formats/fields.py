@@ -9,10 +9,16 @@ from correlator.model.instant import Instant
 MAX_LABELS: Final = 128
 MAX_LABEL_NAME: Final = 256
 MAX_LABEL_VALUE: Final = 4096
-MAX_ANNOTATION: Final = 64 * 1024
+MAX_LABELS_LENGTH: Final = 32 * 1024
+"""Characters of all labels of an alert, names and values; a frame must fit into one record of the log."""
+MAX_ANNOTATIONS_LENGTH: Final = 64 * 1024
+"""Characters of all annotations, names and values."""
 
+_SURELY_SHORT: Final = MAX_LABELS_LENGTH // (MAX_LABEL_NAME + MAX_LABEL_VALUE)
+"""So many labels cannot exceed the limit on all."""
 _MICROSECONDS_FROM: Final = 10**14
 _NANOSECONDS_FROM: Final = 10**17
+_NUMBERS_TO: Final = 2**64
 
 
 class RefusedError(Exception):
@@ -32,21 +38,23 @@ def labels_of(value: object) -> dict[str, str]:
         raise RefusedError(Rejection.TOO_MANY_LABELS, f"{len(labels)} labels; the limit is {MAX_LABELS}")
     for name, text in labels.items():
         if len(name) > MAX_LABEL_NAME or len(text) > MAX_LABEL_VALUE:
-            message = f"label '{name[:64]}' is too long (name {len(name)}, value {len(text)}; limits {MAX_LABEL_NAME} and {MAX_LABEL_VALUE})"
-            raise RefusedError(Rejection.LABEL_TOO_LONG, message)
+            limits = f"the limits are {MAX_LABEL_NAME} and {MAX_LABEL_VALUE} characters"
+            raise RefusedError(Rejection.LABEL_TOO_LONG, f"label '{name[:64]}': name {len(name)}, value {len(text)}; {limits}")
+    if len(labels) > _SURELY_SHORT and _length(labels) > MAX_LABELS_LENGTH:
+        raise RefusedError(Rejection.TOO_LARGE, f"labels of {_length(labels)} characters in all; the limit is {MAX_LABELS_LENGTH}")
     if not labels.get("alertname"):
         raise RefusedError(Rejection.NO_ALERTNAME, "the labels have no alertname")
     return labels
 
 
 def annotations_of(value: object) -> dict[str, str]:
-    """Check annotations: text to text, none beyond the limit; a missing object is empty. Raises `RefusedError`."""
+    """Check annotations: text to text, within the limit; a missing object is empty. Raises `RefusedError`."""
     if value is None:
         return {}
     annotations = _texts(value, "annotations")
-    for name, text in annotations.items():
-        if len(text) > MAX_ANNOTATION:
-            raise RefusedError(Rejection.TOO_LARGE, f"annotation '{name[:64]}' has {len(text)} characters; the limit is {MAX_ANNOTATION}")
+    length = _length(annotations)
+    if length > MAX_ANNOTATIONS_LENGTH:
+        raise RefusedError(Rejection.TOO_LARGE, f"annotations of {length} characters in all; the limit is {MAX_ANNOTATIONS_LENGTH}")
     return annotations
 
 
@@ -61,6 +69,8 @@ def instant_of(value: object, name: str) -> tuple[Instant | None, Flag]:
         return _instant_of_text(value, name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RefusedError(Rejection.BAD_TIME, f"{name} is neither RFC 3339 text nor epoch milliseconds")
+    if abs(value) >= _NUMBERS_TO:
+        raise RefusedError(Rejection.NUMBER_OUT_OF_RANGE, f"{name} is {value}, beyond 64 bits")
     if abs(value) >= _NANOSECONDS_FROM:
         return int(value) // 10**6, Flag.TIME_UNIT
     if abs(value) >= _MICROSECONDS_FROM:
@@ -81,7 +91,7 @@ def number_of(value: object, name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RefusedError(Rejection.WRONG_TYPE, f"{name} is not a number")
-    return value
+    return float(value)
 
 
 def object_of(value: object, name: str) -> dict[str, Any]:
@@ -99,6 +109,10 @@ def _instant_of_text(text: str, name: str) -> tuple[Instant | None, Flag]:
     except ValueError as error:
         raise RefusedError(Rejection.BAD_TIME, f"{name}: {error}") from error
     return instant, Flag.NONE if has_zone else Flag.NO_ZONE
+
+
+def _length(texts: dict[str, str]) -> int:
+    return sum(map(len, texts)) + sum(map(len, texts.values()))
 
 
 def _texts(value: object, name: str) -> dict[str, str]:

@@ -18,7 +18,8 @@ def read_native(item: dict[str, Any]) -> Event:
     ends_at, end_flags = instant_of(item.get("endsAt"), "endsAt")
     received_at, received_flags = instant_of(item.get("receivedAt"), "receivedAt")
     flags |= start_flags | end_flags | received_flags
-    if status is Status.RESOLVED and starts_at is not None and (ends := ends_at if ends_at is not None else at) is not None and ends < starts_at:
+    ended = ends_at if ends_at is not None else at
+    if status is Status.RESOLVED and starts_at is not None and ended is not None and ended < starts_at:
         flags |= Flag.RESOLVED_BEFORE_FIRING
     return Event(
         status=status,

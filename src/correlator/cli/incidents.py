@@ -1,0 +1,99 @@
+"""`correlator incidents` reads the incidents topic."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from correlator.cli.errors import explained
+from correlator.cli.service import config_option, embedded_option, opened_log, settings_of
+from correlator.config.settings import Settings
+from correlator.model.incident import IncidentDocument
+from correlator.runtime.ports import Log, TopicPartition
+from correlator.runtime.topics import Topics
+
+_RECORDS = 500
+_POLL_MS = 250
+
+
+@click.command()
+@config_option
+@embedded_option
+@click.option("--follow", is_flag=True, help="Go on with every update, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print whole documents, one a line.")
+def incidents(*, config: str | None, embedded: Path | None, follow: bool, as_json: bool) -> None:
+    """Print incidents as they stand, oldest update first."""
+    with explained():
+        settings = settings_of(config)
+        try:
+            asyncio.run(_follow(settings, embedded, as_json=as_json) if follow else _list(settings, embedded, as_json=as_json))
+        except KeyboardInterrupt:
+            return
+
+
+async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
+    newest: dict[bytes, bytes] = {}
+    async with opened_log(embedded) as log:
+        async for key, body in _documents(log, settings, is_endless=False):
+            newest.pop(key, None)
+            if body is not None:
+                newest[key] = body
+    if as_json:
+        for body in newest.values():
+            click.echo(body)
+    else:
+        Console().print(_table([msgspec.json.decode(body, type=IncidentDocument) for body in newest.values()]))
+
+
+async def _follow(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
+    async with opened_log(embedded) as log:
+        async for _, body in _documents(log, settings, is_endless=True):
+            if body is not None:
+                click.echo(body if as_json else one_line(msgspec.json.decode(body, type=IncidentDocument)))
+
+
+async def _documents(log: Log, settings: Settings, *, is_endless: bool) -> AsyncIterator[tuple[bytes, bytes | None]]:
+    """Read all partitions of the incidents topic in turn; ends when all are read, unless `is_endless`."""
+    topic = Topics(settings.prefix).incidents
+    partitions = [TopicPartition(topic, number) for number in range(await log.partitions(topic))]
+    readers = [log.reader(tp) for tp in partitions]
+    ends = [(await log.bounds(tp)) for tp in partitions]
+    for reader, (first, _) in zip(readers, ends, strict=True):
+        reader.seek(first)
+    while True:
+        for reader, (_, end) in zip(readers, ends, strict=True):
+            if not is_endless and reader.position >= end:
+                continue
+            batch = await reader.poll(max_records=_RECORDS, timeout_ms=_POLL_MS)
+            for key, body in zip(batch.keys, batch.values, strict=True):
+                yield key or b"", body
+        if not is_endless and all(reader.position >= end for reader, (_, end) in zip(readers, ends, strict=True)):
+            return
+
+
+def one_line(document: IncidentDocument) -> str:
+    """Write an incident on one line."""
+    return f"{document.updated}  {document.id}  r{document.revision:<3} {document.state:<9} {document.priority}  {document.title}"
+
+
+def _table(documents: list[IncidentDocument]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("opened", "state", "priority", "incident", "alerts", "firing", "owner", "id"):
+        table.add_column(column)
+    for document in documents:
+        counts = document.counts
+        table.add_row(
+            document.opened,
+            document.state,
+            document.priority,
+            document.title,
+            str(counts["alerts"]),
+            str(counts["firing"]),
+            document.owner or "",
+            document.id,
+        )
+    return table

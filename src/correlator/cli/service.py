@@ -1,0 +1,43 @@
+"""What the commands around the service share: settings, and the log they speak to."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import click
+import msgspec
+
+from correlator.cli.errors import FailedError
+from correlator.config.settings import Settings, TopicSettings, load_settings
+from correlator.runtime.embedded import EmbeddedLog
+from correlator.runtime.ports import Log
+
+config_option = click.option("--config", metavar="FILE", help="Settings (YAML); see docs/settings.md.")
+embedded_option = click.option(
+    "--embedded", metavar="DIR", type=click.Path(path_type=Path), help="Use the log in this folder instead of Kafka; made when missing."
+)
+
+
+def settings_of(config: str | None) -> Settings:
+    """Load settings; without a file the events topic takes recordings, each item with its own time."""
+    if config is not None:
+        return load_settings(config)
+    return Settings(topics=(TopicSettings(name="events", arrival="item"),))
+
+
+@asynccontextmanager
+async def opened_log(embedded: Path | None) -> AsyncIterator[Log]:
+    """Open the log that the options name. Raises `PortError`."""
+    if embedded is None:
+        message = "name a folder with --embedded DIR; running on Kafka is not built yet"
+        raise FailedError(message)
+    log = await EmbeddedLog.open(embedded)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+def json_line(values: dict[str, object]) -> str:
+    """Write values as one JSON line."""
+    return msgspec.json.encode(values).decode()

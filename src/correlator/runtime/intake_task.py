@@ -1,0 +1,163 @@
+"""The intake task: one raw partition to frames, one transaction a batch. Order reads so: poll, step, send, commit."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from correlator.frames.codec import encode_frame
+from correlator.frames.control import Control
+from correlator.intake.formats import Format
+from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
+from correlator.model.incident import encode_document
+from correlator.model.instant import SECOND, Instant
+from correlator.runtime.metrics import Stage
+from correlator.runtime.embedded import wall_clock
+from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
+from correlator.runtime.telemetry import Telemetry
+from correlator.runtime.topics import END_HEADER, Topics
+
+DEAD_LETTER_BYTES_MOST: Final = 256 * 1024
+TICK_EVERY: Final = SECOND
+POLL_MS: Final = 200
+FOLLOWED: Final = "intake"
+
+
+class IntakeTask:
+    """Runs the intake of one raw partition until it fails or is cancelled. Its memory dies with it; its position is in the log."""
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Topics,
+        tp: TopicPartition,
+        *,
+        control: Control,
+        form: Format,
+        is_recording: bool,
+        records: int,
+        telemetry: Telemetry,
+        clock: Callable[[], Instant] = wall_clock,
+    ) -> None:
+        self._log = log
+        self._topics = topics
+        self._tp = tp
+        self._control = control
+        self._form = form
+        self._is_recording = is_recording
+        self._records = records
+        self._telemetry = telemetry
+        self._clock = clock
+        self._writer = log.writer(f"{topics.prefix}-intake-{tp.topic}-{tp.partition}")
+        self._reader = log.reader(tp)
+        self._group = f"{topics.prefix}-intake"
+        self.position = 0
+
+    async def run(self) -> None:
+        """Fence older writers, go where they stood, and take batch after batch."""
+        await self._writer.start()
+        await self._resume()
+        ticked = self._clock()
+        while True:
+            batch = await self._reader.poll(max_records=self._records, timeout_ms=POLL_MS)
+            now = self._clock()
+            if len(batch):
+                for part, end in _parts(batch):
+                    await self._commit(self._step(part, end))
+            elif not self._is_recording and now - ticked >= TICK_EVERY:
+                ticked = now
+                await self._commit(self._intake.tick(now))
+
+    async def close(self) -> None:
+        """Let go of reader and writer."""
+        await self._reader.close()
+        await self._writer.close()
+
+    async def _resume(self) -> None:
+        committed = await self._log.committed(self._group, self._tp)
+        first, _ = await self._log.bounds(self._tp)
+        position = committed if committed is not None else Position(first)
+        watermark = int(position.note) if position.note else None
+        self._intake = Intake(
+            f"{self._tp.topic}-{self._tp.partition}", self._control, form=self._form, is_recording=self._is_recording, watermark=watermark
+        )
+        self.position = position.offset
+        self._reader.seek(position.offset)
+
+    def _step(self, batch: Batch, end: int | None) -> IntakeOutput:
+        started = time.perf_counter()
+        values = [value if value is not None else b"" for value in batch.values]
+        output = self._intake.step(batch.offsets, values, None if self._is_recording else batch.timestamps)
+        if end is not None:
+            output = _joined(output, self._intake.end())
+            output.position = end + 1
+        self._telemetry.batch(Stage.INTAKE, time.perf_counter() - started, len(batch))
+        return output
+
+    async def _commit(self, output: IntakeOutput) -> None:
+        """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
+        if not output.frames and not output.dead_letters and output.position == self.position:
+            return
+        started = time.perf_counter()
+        await self._writer.begin()
+        for partition, frame in output.frames:
+            await self._writer.send(TopicPartition(self._topics.frames, partition), Messages([encode_frame(frame)]))
+        if output.dead_letters:
+            await self._writer.send(TopicPartition(self._topics.dead_letters, 0), _letters(output.dead_letters, self._tp))
+        note = str(output.watermark) if output.watermark is not None else ""
+        await self._writer.send_offsets(self._group, {self._tp: Position(output.position, note)})
+        await self._writer.commit()
+        self.position = output.position
+        self._telemetry.commit(time.perf_counter() - started)
+        self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))
+
+
+def _parts(batch: Batch) -> list[tuple[Batch, int | None]]:
+    """Cut a batch behind each end mark of a recording: records, and the offset of the mark that follows them."""
+    parts: list[tuple[Batch, int | None]] = []
+    first = 0
+    for number, headers in enumerate(batch.headers or ()):
+        if _is_end(headers):
+            parts.append((_slice(batch, first, number), batch.offsets[number]))
+            first = number + 1
+    if first < len(batch):
+        parts.append((_slice(batch, first, len(batch)), None))
+    return parts
+
+
+def _is_end(headers: Headers) -> bool:
+    return any((name, value) == END_HEADER[0] for name, value in headers)
+
+
+def _slice(batch: Batch, first: int, last: int) -> Batch:
+    return Batch(batch.offsets[first:last], batch.timestamps[first:last], batch.keys[first:last], batch.values[first:last])
+
+
+def _joined(first: IntakeOutput, second: IntakeOutput) -> IntakeOutput:
+    """Put two outputs of one intake together: the second's position and watermark hold."""
+    second.frames = [*first.frames, *second.frames]
+    second.dead_letters = [*first.dead_letters, *second.dead_letters]
+    second.counts.received += first.counts.received
+    second.counts.forwarded += first.counts.forwarded
+    second.counts.rejected += first.counts.rejected
+    second.counts.flagged += first.counts.flagged
+    return second
+
+
+def _letters(letters: Sequence[DeadLetter], tp: TopicPartition) -> Messages:
+    """Write dead letters: the value is the original's bytes (the first 256 KB of a longer one), the reason lies in headers."""
+    return Messages(
+        [letter.value[:DEAD_LETTER_BYTES_MOST] for letter in letters],
+        headers=[_letter_headers(letter, tp) for letter in letters],
+    )
+
+
+def _letter_headers(letter: DeadLetter, tp: TopicPartition) -> Headers:
+    refusals = [{"item": refusal.item, "reason": refusal.reason, "detail": refusal.detail} for refusal in letter.refusals]
+    return (
+        ("topic", tp.topic.encode()),
+        ("partition", str(tp.partition).encode()),
+        ("offset", str(letter.offset).encode()),
+        ("length", str(len(letter.value)).encode()),
+        ("reason", letter.refusals[0].reason.encode()),
+        ("refusals", encode_document(refusals)),
+    )

@@ -1,0 +1,152 @@
+"""The worker: all tasks of one process, supervised. A task that fails for a passing reason is thrown away and made anew."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+from correlator.config.settings import Settings, TopicSettings
+from correlator.frames.codec import NewerVersionError
+from correlator.frames.control import Control
+from correlator.intake.formats import Format
+from correlator.intake.route import Router
+from correlator.runtime.control import put_in_force
+from correlator.runtime.correlate_task import CorrelateTask
+from correlator.runtime.http import STARTING, Readiness
+from correlator.runtime.intake_task import IntakeTask
+from correlator.runtime.ports import Log, OffsetOutOfRange, PortError, TopicPartition, Transient
+from correlator.runtime.telemetry import Telemetry
+from correlator.runtime.topics import Topics
+
+BACK_OFF_S: Final = (0.1, 0.5, 2.0, 5.0, 15.0)
+"""Pauses before a failed task is made anew; the last one repeats."""
+_IDLE_CHECK_S: Final = 0.05
+_logger: Final = logging.getLogger(__name__)
+
+
+class Task(Protocol):
+    """What the worker supervises: made anew for each attempt."""
+
+    async def run(self) -> None:
+        """Work until cancelled; a `PortError` ends the attempt."""
+
+    async def close(self) -> None:
+        """Let go of what the task holds."""
+
+
+class Worker:
+    """Runs intake and correlate tasks over one log until told to stop."""
+
+    def __init__(self, log: Log, settings: Settings, control: Control, *, telemetry: Telemetry, readiness: Readiness) -> None:
+        self._log = log
+        self._settings = settings
+        self._control = control
+        self._telemetry = telemetry
+        self._readiness = readiness
+        self._topics = Topics(settings.prefix)
+        self._domains = Router(control.topology).domains
+        self._intakes: dict[TopicPartition, IntakeTask] = {}
+        self._correlates: dict[int, CorrelateTask] = {}
+        self.stop = asyncio.Event()
+
+    async def run(self, *, until_idle: bool = False) -> None:
+        """Open the topics, put the rules in force, and run until `stop` is set (or all input is judged, when `until_idle`).
+
+        Raises the `PortError` that cannot be overcome; whatever was committed is kept.
+        """
+        raw = {topic.name: topic.partitions for topic in self._settings.topics}
+        await self._log.open_topics(self._topics.settings(raw, len(self._domains)))
+        await put_in_force(self._log, self._topics, self._control, domains=len(self._domains))
+        self._readiness.not_ready("restore", "restoring state")
+        self._readiness.ready(STARTING)
+        running = asyncio.create_task(self._run_all())
+        stopping = asyncio.create_task(self.stop.wait())
+        idling = asyncio.create_task(self._until_idle()) if until_idle else None
+        await asyncio.wait([task for task in (running, stopping, idling) if task is not None], return_when=asyncio.FIRST_COMPLETED)
+        self._readiness.not_ready("stop", "stopping")
+        for task in (running, stopping, idling):
+            if task is not None and not task.done():
+                task.cancel()
+        results = await asyncio.gather(running, stopping, *([idling] if idling is not None else []), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseExceptionGroup):
+                raise result.exceptions[0]
+            if isinstance(result, Exception):
+                raise result
+
+    async def _run_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for topic in self._settings.topics:
+                for number in range(topic.partitions):
+                    tp = TopicPartition(self._topics.raw(topic.name), number)
+                    group.create_task(self._supervised(f"intake {tp.topic}-{number}", partial(self._intake, tp, topic)))
+            for partition in range(len(self._domains)):
+                group.create_task(self._supervised(f"correlate {self._domains[partition]}", partial(self._correlate, partition)))
+
+    async def _supervised(self, name: str, make: Callable[[], Task]) -> None:
+        """Make a task and run it; make it anew after a passing failure. Anything else ends the worker."""
+        failures = 0
+        while True:
+            started, task = time.monotonic(), make()
+            try:
+                await task.run()
+            except (Transient, OffsetOutOfRange) as error:
+                failures = failures + 1 if time.monotonic() - started < BACK_OFF_S[-1] else 1
+                pause = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
+                self._readiness.not_ready(name, f"{name}: {error}")
+                _logger.warning("%s failed: %s; it is made anew in %s s", name, error, pause)
+            finally:
+                await task.close()
+            await asyncio.sleep(pause)
+            self._readiness.ready(name)
+
+    def _intake(self, tp: TopicPartition, topic: TopicSettings) -> Task:
+        task = IntakeTask(
+            self._log,
+            self._topics,
+            tp,
+            control=self._control,
+            form=Format(topic.format),
+            is_recording=topic.arrival == "item",
+            records=self._settings.batch.records,
+            telemetry=self._telemetry,
+        )
+        self._intakes[tp] = task
+        return task
+
+    def _correlate(self, partition: int) -> Task:
+        task = CorrelateTask(
+            self._log,
+            self._topics,
+            partition,
+            domain=self._domains[partition],
+            checkpoint=self._settings.checkpoint,
+            telemetry=self._telemetry,
+            on_restored=self._on_restored,
+        )
+        self._correlates[partition] = task
+        return task
+
+    def _on_restored(self) -> None:
+        if len(self._correlates) == len(self._domains) and all(task.is_restored for task in self._correlates.values()):
+            self._readiness.ready("restore")
+            _logger.info("restored; ready")
+
+    async def _until_idle(self) -> None:
+        """Return when every task has taken all there is, raw records first."""
+        while not await self._is_idle():
+            await asyncio.sleep(_IDLE_CHECK_S)
+
+    async def _is_idle(self) -> bool:
+        if len(self._correlates) < len(self._domains) or not self._intakes:
+            return False
+        for tp, intake in self._intakes.items():
+            if intake.position < (await self._log.bounds(tp))[1]:
+                return False
+        for partition, correlate in self._correlates.items():
+            end = (await self._log.bounds(TopicPartition(self._topics.frames, partition)))[1]
+            if not correlate.is_restored or correlate.position < end:
+                return False
+        return True

@@ -1,0 +1,1 @@
+"""The correlate machine, stage by stage."""

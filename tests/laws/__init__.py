@@ -1,0 +1,1 @@
+"""Laws of the whole core: one test a law, over generated streams."""

@@ -1,0 +1,48 @@
+"""The canonical form of a run: what must be the same whatever the batching, the order within `reorder`, or the partitioning."""
+
+from typing import Final
+
+import msgspec
+
+from correlator.model.incident import AlertDocument, IncidentDocument, IncidentState, Member
+from tests.builders import Outcome
+
+FREE_LABELS: Final = ("replica",)
+"""Labels that rules of these tests leave out of the identity."""
+
+Canonical = tuple[list[tuple[object, ...]], list[tuple[object, ...]]]
+
+
+def canonical(outcome: Outcome) -> Canonical:
+    """Answer alert stretches and incidents, sorted, without id, revision, count and `why`, and without withdrawn incidents."""
+    stretches = [_stretch(document) for document in (*outcome.stretches, *outcome.open_stretches)]
+    incidents = [_incident(document) for document in outcome.incidents.values() if document.state is not IncidentState.WITHDRAWN]
+    return sorted(stretches, key=repr), sorted(incidents, key=repr)
+
+
+def _stretch(document: AlertDocument) -> tuple[object, ...]:
+    return _labels(document.labels), document.starts_at, document.ends_at, document.reason
+
+
+def _incident(document: IncidentDocument) -> tuple[object, ...]:
+    members = sorted({_labels(member.labels) for member in document.members if not _is_guess(member)})
+    causes = [(cause.entity, cause.kind, cause.condition, cause.confidence) for cause in document.root_causes]
+    return (
+        members,
+        causes,
+        document.category,
+        document.priority,
+        document.owner,
+        document.state,
+        document.opened,
+        document.updated,
+    )
+
+
+def _is_guess(member: Member) -> bool:
+    return member.state == "pending"
+
+
+def _labels(labels: msgspec.Raw) -> tuple[tuple[str, str], ...]:
+    decoded = msgspec.json.decode(labels, type=dict[str, str])
+    return tuple(sorted((name, value) for name, value in decoded.items() if name not in FREE_LABELS))
