@@ -81,20 +81,20 @@ def frames_of(outputs: Iterable[IntakeOutput]) -> list[tuple[int, Frame]]:
     return [pair for output in outputs for pair in output.frames if pair[1].kind is FrameKind.ROWS]
 
 
-def items_of(outputs: Iterable[IntakeOutput]) -> Counter[Seen]:
-    """All items that rows stand for; a repeat of the same instant counts at that instant."""
-    seen: Counter[Seen] = Counter()
+def items_of(outputs: Sequence[IntakeOutput]) -> tuple[Counter[tuple[bytes, int]], list[Seen]]:
+    """What rows stand for: how many items of each fingerprint and status, and each event time with its effect once."""
+    counts: Counter[tuple[bytes, int]] = Counter()
+    instants: dict[Seen, None] = {}
     for _, frame in frames_of(outputs):
         for row, (fingerprint, status, count) in enumerate(zip(frame.fingerprints, frame.statuses, frame.counts, strict=True)):
             extra = frame.extras.get(row, Extra())
             times = [frame.firsts[row], *extra.more]
             assert frame.lasts[row] == times[-1]
             assert count >= len(times)
-            effect = extra.effect if extra.effect is not None else times[0]
-            for at in times:
-                seen[fingerprint, status & ~SPECIAL, at, effect if at == times[0] else at] += 1
-            seen[fingerprint, status & ~SPECIAL, -1, -1] += count - len(times)
-    return +seen
+            counts[fingerprint, status & ~SPECIAL] += count
+            instants[fingerprint, status & ~SPECIAL, times[0], extra.effect if extra.effect is not None else times[0]] = None
+            instants.update({(fingerprint, status & ~SPECIAL, at, at): None for at in extra.more})
+    return counts, sorted(instants)
 
 
 def labels_known(outputs: Iterable[IntakeOutput]) -> dict[bytes, dict[str, str]]:

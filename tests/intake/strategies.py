@@ -11,7 +11,7 @@ SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 NAMES = st.sampled_from(["checkout/latency", "checkout/errors", "cart/latency", "payments/down", "nobody/latency"])
 STEPS = st.sampled_from([0, 0, 1, 500, 2 * SECOND, 9 * SECOND, 11 * SECOND, -SECOND, -9 * SECOND, -11 * SECOND, 4 * MINUTE, -6 * MINUTE])
 LEAPS = st.sampled_from([6 * MINUTE, -16 * MINUTE, -2 * HOUR, -25 * HOUR, 30 * MINUTE, 61 * MINUTE, 8 * HOUR, -NOON, 73 * 365 * DAY])
-ODD_KEYS = st.sampled_from(
+ODD_KEYS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {},
         {},
@@ -81,9 +81,8 @@ def streams(draw: st.DrawFn, *, is_recording: bool = True, most: int = 40) -> li
             records.append(draw(RAW))
         elif kind == "message":
             names = draw(st.lists(NAMES, min_size=1, max_size=3))
-            alerts = [
-                an_alert(of=name, status=status, **draw(st.sampled_from([{}, {"startsAt": said}, {"endsAt": said}]))) for name in names
-            ]
+            times: st.SearchStrategy[dict[str, Any]] = st.sampled_from([{}, {"startsAt": said}, {"endsAt": said}])
+            alerts = [an_alert(of=name, status=status, **draw(times)) for name in names]
             records.append(record({"alerts": alerts}))
         elif kind == "list":
             records.append(record([an_event(of=draw(NAMES), at=said, status=status, **arrived), {**an_event(at=at), **draw(ODD_KEYS)}]))

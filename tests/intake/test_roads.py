@@ -26,6 +26,7 @@ RULES = st.sampled_from(
         RuleSet(expiry=Expiry(native=SECOND)),
     ]
 )
+WANDER = st.lists(st.integers(-2 * HOUR, 2 * HOUR), min_size=40, max_size=40)
 
 
 class LongRoad(Intake):
@@ -73,8 +74,9 @@ def test_the_short_road_equals_the_long_road_in_a_recording(records: list[bytes]
     assert short == long
 
 
-@given(streams(is_recording=False), RULES, st.integers(1, 15), st.lists(st.integers(-2 * HOUR, 2 * HOUR), min_size=40, max_size=40))
-def test_the_short_road_equals_the_long_road_on_a_live_topic(records: list[bytes], rules: RuleSet, batch: int, wander: list[int]) -> None:
+@given(streams(is_recording=False), RULES, st.tuples(st.integers(1, 15), WANDER))
+def test_the_short_road_equals_the_long_road_on_a_live_topic(records: list[bytes], rules: RuleSet, cut: tuple[int, list[int]]) -> None:
+    batch, wander = cut
     timestamps = [NOON + number * SECOND + wander[number] // 100 for number in range(len(records))]
     short, long = both_roads(records, rules, timestamps=timestamps, batch=batch)
     assert short == long

@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from correlator.config.problem import ConfigError
+from correlator.frames.codec import NewerVersionError
 from correlator.runtime.files import InputError
 from correlator.runtime.ports import PortError
 
@@ -28,7 +29,7 @@ def explained() -> Iterator[None]:
         yield
     except ConfigError as error:
         raise FailedError("\n".join(str(problem) for problem in error.problems)) from error
-    except (InputError, PortError) as error:
+    except (InputError, PortError, NewerVersionError) as error:
         raise FailedError(str(error)) from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -35,7 +35,9 @@ def publish(files: Sequence[str], *, config: str | None, embedded: Path | None, 
             batches = read_merged(list(files), size=BATCH_RECORDS, advance=advance)
             records = asyncio.run(_publish(settings, embedded, name, batches=batches, marks_end=not more))
             cpu = time.process_time() - cpu
-    click.echo(json_line({"records": records, "topic": name, "cpu_s": round(cpu, 4)}) if as_json else f"{records} records published to {name}")
+    click.echo(
+        json_line({"records": records, "topic": name, "cpu_s": round(cpu, 4)}) if as_json else f"{records} records published to {name}"
+    )
 
 
 async def _publish(settings: Settings, embedded: Path | None, topic: str, *, batches: Iterator[Records], marks_end: bool) -> int:

@@ -5,6 +5,7 @@ import logging
 import signal
 import time
 from pathlib import Path
+from typing import Final
 
 import click
 import uvloop
@@ -17,6 +18,8 @@ from correlator.frames.control import Control
 from correlator.runtime.http import ListenError, Readiness, monitoring, serve
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.worker import Worker
+
+_logger: Final = logging.getLogger(__name__)
 
 
 @click.command()
@@ -83,7 +86,9 @@ class _Run:
 
     async def _serving(self, worker: Worker, listen: str, *, until_idle: bool) -> None:
         server = asyncio.create_task(
-            serve(monitoring(self._telemetry.registry, self._readiness), listen, on_listening=lambda url: logging.info("listening on %s", url))
+            serve(
+                monitoring(self._telemetry.registry, self._readiness), listen, on_listening=lambda url: _logger.info("listening on %s", url)
+            )
         )
         working = asyncio.create_task(worker.run(until_idle=until_idle))
         done, _ = await asyncio.wait((server, working), return_when=asyncio.FIRST_COMPLETED)

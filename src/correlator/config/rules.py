@@ -48,7 +48,7 @@ class RulesCompiler:
             identity=Identity(ignore=identity.ignore, only=identity.only),
             time=TimeRules(reorder=time.reorder, lateness=time.lateness, max_hold=time.max_hold),
             expiry=Expiry(native=expiry.native, alertmanager=expiry.alertmanager),
-            grouping=Grouping(hops=grouping.hops, window=grouping.window, settle=grouping.settle),
+            grouping=Grouping(hops=grouping.hops, window=grouping.window, settle=grouping.settle, group_by=grouping.group_by),
             retention=Retention(close_after=retention.close_after, closed=retention.closed, alert=retention.alert),
             alerts=tuple([rule for rule, _, _ in self._alerts]),
         )

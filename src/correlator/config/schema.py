@@ -141,6 +141,7 @@ class GroupingSection(Section):
     settle: Annotated[Duration, BeforeValidator(Between(0, HOUR)), durations_as_text] = Field(
         default=30 * SECOND, description="How long an incident stays pending, and pages nobody, while it takes shape."
     )
+    group_by: Names = Field(default=("service",), description="Labels that group alerts of services which no topology knows.")
 
 
 class RetentionSection(Section):

@@ -215,7 +215,7 @@ class Machine:
         alert.entity = topology.entity_of(labels)
         rule = self.control.rules.rule_for(labels)
         settle = rule.settle if rule.settle is not None else self.control.rules.grouping.settle
-        entity = alert.entity if alert.entity is not None else _stand_in(labels)
+        entity = alert.entity if alert.entity is not None else _stand_in(labels, self.control.rules.grouping.group_by)
         joining = Joining(alert, entity, labels["alertname"], change.onset, change.instant, settle, severity_rank(labels))
         return joining, topology.scope_of(labels)
 
@@ -278,7 +278,7 @@ class Machine:
         labels = _LABELS.decode(alert.labels)
         if self.control.rules.rule_for(labels).hold:
             return
-        entity, scope = self.control.topology.entity_of(labels) or _stand_in(labels), self.control.topology.scope_of(labels)
+        entity, scope = self.control.topology.entity_of(labels) or _stand_in(labels, self.control.rules.grouping.group_by), self.control.topology.scope_of(labels)
         incident = self._grouper.place(entity, scope, effect).incident or self._guesser.place(entity, scope, effect).incident
         if incident is None:
             incident = self.book.new(alert, scope, effect)
@@ -327,9 +327,7 @@ class Machine:
         self._noted = {}
         return effects
 
-    def _decide(
-        self, why: Why, instant: Instant, *, alert: Alert, incident: Incident | None = None, placement: Placement = NEW
-    ) -> None:
+    def _decide(self, why: Why, instant: Instant, *, alert: Alert, incident: Incident | None = None, placement: Placement = NEW) -> None:
         self._decisions.append(
             Decision(
                 at=format_rfc3339(instant),
@@ -343,6 +341,7 @@ class Machine:
         )
 
 
-def _stand_in(labels: dict[str, str]) -> str:
-    """Name what an alert without a known entity groups by: its service as written, else its alert name."""
-    return f"?{labels.get('service') or labels.get('host') or labels['alertname']}"
+def _stand_in(labels: dict[str, str], group_by: tuple[str, ...]) -> str:
+    """Name what an alert without a known entity groups by: the labels that the rules name, else its alert name."""
+    values = [labels[label] for label in group_by if labels.get(label)]
+    return "?" + (" ".join(values) or labels["alertname"])

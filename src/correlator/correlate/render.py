@@ -14,7 +14,19 @@ from correlator.state.records import Alert, Incident
 
 MEMBERS_MOST: Final = 200
 RADIUS_MOST: Final = 100
-_RANK_BY_SEVERITY: Final = {"critical": 5, "page": 5, "emergency": 5, "fatal": 5, "error": 4, "high": 4, "major": 4, "warning": 3, "minor": 2, "info": 1, "none": 0}
+_RANK_BY_SEVERITY: Final = {
+    "critical": 5,
+    "page": 5,
+    "emergency": 5,
+    "fatal": 5,
+    "error": 4,
+    "high": 4,
+    "major": 4,
+    "warning": 3,
+    "minor": 2,
+    "info": 1,
+    "none": 0,
+}
 _UNKNOWN_SEVERITY: Final = 2
 _TOP_TIER: Final = 1
 
@@ -58,7 +70,12 @@ def incident_document(
         opened=format_rfc3339(incident.opened),
         updated=format_rfc3339(incident.updated),
         members=_members(incident, alerts),
-        counts={"alerts": len(incident.members) + incident.unlisted, "firing": incident.firing, "pending": len(incident.guesses), "entities": len(incident.hits)},
+        counts={
+            "alerts": len(incident.members) + incident.unlisted,
+            "firing": incident.firing,
+            "pending": len(incident.guesses),
+            "entities": len(incident.hits),
+        },
         root_causes=[_root_cause(cause, incident, topology) for cause in causes],
         contributing=others[:RADIUS_MOST],
         blast_radius=list(topology.all_dependents(root.entity)[:RADIUS_MOST]) if root is not None else [],

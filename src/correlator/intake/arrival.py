@@ -8,7 +8,8 @@ ten of them says that time has not come so far (lies more than `STEP` before it)
 of a night costs twenty items of patience. Witnesses that lie still later are no objection: a quiet recording has an event every few hours,
 and if they had to agree within an hour no gap in it would ever be believed.
 
-Where there is no clock yet, a claim also needs a witness less than `START_STEP_MOST` after it, so that a first 1970 moves nothing.
+Where there is no clock yet, a claim also needs a witness less than `START_STEP_MOST` after it, so that a first 1970 moves nothing. At the
+end of a very short input, where nobody bears witness, the earliest claim of a clock that was set is taken.
 """
 
 from collections import deque
@@ -24,6 +25,8 @@ HELD_MOST: Final = 1_000
 UNSEEN_STEP_MOST: Final[Duration] = 7 * DAY
 """At the end of an input a last claim without any witness is believed only within this step."""
 START_STEP_MOST: Final[Duration] = 366 * DAY
+UNSET_CLOCK: Final[Instant] = 366 * DAY
+"""A time in 1970 is that of a clock which was never set; it starts no other unless there is nothing else."""
 
 Item = TypeVar("Item")
 
@@ -109,21 +112,23 @@ class ArrivalClock(Generic[Item]):
 
     def _start(self, *, is_last_chance: bool) -> Instant | None:
         """Find the first claim that its witnesses believe; everything before it is given that arrival."""
+        earliest = self._earliest_believable()
         for number, (claim, _) in enumerate(self._held):
-            if claim is None:
+            if claim is None or claim < earliest:
                 continue
             witnesses = self._claims_after(number)
             if len(witnesses) < WITNESSES and not is_last_chance:
                 return None
             against = sum(said < claim - STEP for said in witnesses)
-            is_near = not witnesses or any(-STEP <= said - claim <= START_STEP_MOST for said in witnesses)
-            if is_near and against <= len(witnesses) // 10:
+            is_near = any(-STEP <= said - claim <= START_STEP_MOST for said in witnesses)
+            if is_near and (against <= len(witnesses) // 10 or (is_last_chance and 2 * against < len(witnesses))):
                 return claim
-        return self._any_claim() if is_last_chance else None
+        return earliest if is_last_chance else None
 
-    def _any_claim(self) -> Instant:
-        """Answer the oldest claim, or the beginning of time where nothing held names any time at all."""
-        return next((claim for claim, _ in self._held if claim is not None), 0)
+    def _earliest_believable(self) -> Instant:
+        """The earliest claim held of a clock that was set, else of any; the beginning of time where nothing names a time."""
+        claims = [claim for claim, _ in self._held if claim is not None]
+        return min([claim for claim in claims if claim >= UNSET_CLOCK] or claims, default=0)
 
     def _claims_after(self, number: int) -> list[Instant]:
         """The next claims after a held item, as many as may bear witness."""

@@ -80,11 +80,15 @@ class Expiry(msgspec.Struct, frozen=True):
 
 
 class Grouping(msgspec.Struct, frozen=True):
-    """How far an incident reaches: over how many edges, and how long after its last new alert another may join."""
+    """How far an incident reaches: over how many edges, and how long after its last new alert another may join.
+
+    `group_by` names the labels by which alerts of services that no topology knows are grouped.
+    """
 
     hops: int = 3
     window: Duration = 5 * MINUTE
     settle: Duration = 30 * SECOND
+    group_by: tuple[str, ...] = ("service",)
 
 
 class Retention(msgspec.Struct, frozen=True):

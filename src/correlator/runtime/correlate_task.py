@@ -64,6 +64,11 @@ class CorrelateTask:
         await self._reader.close()
         await self._writer.close()
 
+    @property
+    def alerts(self) -> int:
+        """How many alerts the machine remembers."""
+        return self._machine.row_counts[0]
+
     # Restore: rows, then the frames since, muted
 
     async def _restore(self) -> None:
@@ -182,4 +187,3 @@ class CorrelateTask:
         telemetry.ticks_ignored(machine.sources.ticks_ignored, partition=self._name)
         counts = dict(zip(RowKind, machine.row_counts, strict=True))
         telemetry.state(counts, 0, partition=self._name)
-

@@ -37,7 +37,8 @@ _SCHEMA: Final = (
         " value BLOB, headers BLOB, UNIQUE (number, key))"
     ),
     (
-        "CREATE TABLE positions (consumers TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL, note TEXT NOT NULL,"
+        "CREATE TABLE positions (consumers TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,"
+        " note TEXT NOT NULL,"
         " PRIMARY KEY (consumers, topic, partition)) WITHOUT ROWID"
     ),
     "CREATE TABLE fences (transactional_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",

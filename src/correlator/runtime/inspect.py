@@ -55,12 +55,9 @@ class Inspector:
         """Take a record; answer the items decided by it, which may be earlier ones: a time far ahead waits for witnesses."""
         read = [_Read(item, Position(self._file, line, number)) for number, item in enumerate(read_items(value, self._form))]
         claims = [claim for one in read if (claim := _claim_of(one.event)) is not None]
-        if claims:
-            return self._decided(self._clock.offer(max(claims), read))
-        if self._clock.is_in_doubt:
-            self._clock.last_held.extend(read)
-            return []
-        return self._decided([(self._clock.now or 0, read)])
+        if not claims and not self._clock.is_in_doubt:
+            return self._decided([(self._clock.now or 0, read)])
+        return self._decided(self._clock.offer(max(claims, default=None), read))
 
     def end(self) -> list[Item]:
         """Answer the items that still waited."""

@@ -10,8 +10,8 @@ from correlator.intake.formats import Format
 from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
 from correlator.model.incident import encode_document
 from correlator.model.instant import SECOND, Instant
-from correlator.runtime.metrics import Stage
 from correlator.runtime.embedded import wall_clock
+from correlator.runtime.metrics import Stage
 from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import END_HEADER, Topics

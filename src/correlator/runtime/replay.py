@@ -95,8 +95,7 @@ class Replay:
 
     def _write_stretches(self, stretches: list[AlertDocument], file: BinaryIO) -> None:
         self._stretches += len(stretches)
-        for stretch in stretches:
-            file.write(encode_document(_stretch_row(stretch)) + b"\n")
+        file.writelines([encode_document(_stretch_row(stretch)) + b"\n" for stretch in stretches])
 
 
 class _StretchRow(msgspec.Struct):

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Final, Protocol
 
 from correlator.config.settings import Settings, TopicSettings
-from correlator.frames.codec import NewerVersionError
 from correlator.frames.control import Control
 from correlator.intake.formats import Format
 from correlator.intake.route import Router
@@ -16,7 +15,7 @@ from correlator.runtime.control import put_in_force
 from correlator.runtime.correlate_task import CorrelateTask
 from correlator.runtime.http import STARTING, Readiness
 from correlator.runtime.intake_task import IntakeTask
-from correlator.runtime.ports import Log, OffsetOutOfRange, PortError, TopicPartition, Transient
+from correlator.runtime.ports import Log, OffsetOutOfRange, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import Topics
 
@@ -50,6 +49,7 @@ class Worker:
         self._intakes: dict[TopicPartition, IntakeTask] = {}
         self._correlates: dict[int, CorrelateTask] = {}
         self.stop = asyncio.Event()
+        self.opened = asyncio.Event()
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Open the topics, put the rules in force, and run until `stop` is set (or all input is judged, when `until_idle`).
@@ -59,6 +59,7 @@ class Worker:
         raw = {topic.name: topic.partitions for topic in self._settings.topics}
         await self._log.open_topics(self._topics.settings(raw, len(self._domains)))
         await put_in_force(self._log, self._topics, self._control, domains=len(self._domains))
+        self.opened.set()
         self._readiness.not_ready("restore", "restoring state")
         self._readiness.ready(STARTING)
         running = asyncio.create_task(self._run_all())
@@ -87,7 +88,7 @@ class Worker:
 
     async def _supervised(self, name: str, make: Callable[[], Task]) -> None:
         """Make a task and run it; make it anew after a passing failure. Anything else ends the worker."""
-        failures = 0
+        failures, pause = 0, BACK_OFF_S[0]
         while True:
             started, task = time.monotonic(), make()
             try:
@@ -136,10 +137,11 @@ class Worker:
 
     async def _until_idle(self) -> None:
         """Return when every task has taken all there is, raw records first."""
-        while not await self._is_idle():
+        while not await self.is_idle():  # noqa: ASYNC110 - other processes publish too: no event tells of that
             await asyncio.sleep(_IDLE_CHECK_S)
 
-    async def _is_idle(self) -> bool:
+    async def is_idle(self) -> bool:
+        """Answer whether every record published so far has become frames, and every frame documents."""
         if len(self._correlates) < len(self._domains) or not self._intakes:
             return False
         for tp, intake in self._intakes.items():

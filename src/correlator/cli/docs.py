@@ -1,0 +1,27 @@
+"""`python -m correlator.cli.docs` writes the documents that are made from code; tests fail when they are stale."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from correlator.config.schemas import schemas
+from correlator.runtime.metrics import metrics_page
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def documents() -> Iterator[tuple[Path, str]]:
+    """Answer every generated document, its path relative to the project's folder."""
+    yield Path("docs/metrics.md"), metrics_page()
+    for name, schema in schemas().items():
+        yield Path(f"docs/schemas/{name}.schema.json"), json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write all of them."""
+    for path, text in documents():
+        (ROOT / path).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The named boundaries of an incident's life."""
+
+import msgspec
+import pytest
+
+from correlator.correlate import incidents
+from correlator.correlate.incidents import IncidentBook
+from correlator.correlate.machine import Machine
+from correlator.model.incident import INCIDENT_MOVES, IncidentMove, IncidentState, Why, next_incident_state
+from correlator.model.instant import MINUTE
+from correlator.model.rule import AlertRule, Grouping, Matcher, MatchOperator, Retention, RuleSet
+from tests.builders import Outcome, a_control, a_tick, an_event, follow, frames_of, resolved, run
+
+DOWN = (Matcher("alertname", MatchOperator.EQUAL, "Down"),)
+
+
+def states(outcome: Outcome) -> list[IncidentState]:
+    """Answer the states that were published, in order, without repeats."""
+    published: list[IncidentState] = []
+    for document in outcome.revisions:
+        if not published or published[-1] is not document.state:
+            published.append(document.state)
+    return published
+
+
+def told(events: list[bytes], *ticks: str) -> Outcome:
+    """Take events one at a time, and ticks after them."""
+    control = a_control()
+    frames = frames_of([[event] for event in events], control)
+    return follow(Machine(control), [*frames, *[a_tick(tick) for tick in ticks]])
+
+
+@pytest.mark.parametrize("state", IncidentState)
+@pytest.mark.parametrize("move", IncidentMove)
+def test_an_incident_makes_only_the_moves_of_its_table(state: IncidentState, move: IncidentMove) -> None:
+    if (state, move) in INCIDENT_MOVES:
+        assert next_incident_state(state, move) is INCIDENT_MOVES[state, move]
+        return
+    with pytest.raises(AssertionError, match=f"that is {state} cannot be {move}"):
+        next_incident_state(state, move)
+
+
+def test_an_incident_opens_after_reorder_and_settle() -> None:
+    machine = Machine(a_control())
+    frames = frames_of([[an_event()]], a_control())
+    outcome = follow(machine, [frames[0], a_tick("39s999ms")])
+    assert states(outcome) == [IncidentState.PENDING]
+    follow(machine, [a_tick("40s")], outcome)
+    assert states(outcome) == [IncidentState.PENDING, IncidentState.OPEN]
+
+
+def test_without_settling_an_incident_opens_as_soon_as_it_is_judged() -> None:
+    control = a_control(AlertRule("now", DOWN, settle=0))
+    outcome = follow(Machine(control), [frames_of([[an_event()]], control)[0], a_tick("10s")])
+    assert states(outcome) == [IncidentState.PENDING, IncidentState.OPEN]
+
+
+def test_an_incident_that_resolves_before_it_opens_never_pages() -> None:
+    outcome = told([an_event(), resolved(said="29s999ms")], "1m", "20m")
+    assert IncidentState.OPEN not in states(outcome)
+    assert states(outcome)[-2:] == [IncidentState.RESOLVED, IncidentState.CLOSED]
+
+
+def test_an_incident_that_resolves_exactly_when_it_would_open_never_pages() -> None:
+    outcome = told([an_event(), resolved(said="30s")], "1m")
+    assert IncidentState.OPEN not in states(outcome)
+
+
+def test_a_relapse_within_close_after_reopens() -> None:
+    outcome = told([an_event(), resolved(said="1m"), an_event(said="16m")], "17m")
+    assert len(outcome.incidents) == 1
+    assert states(outcome) == [IncidentState.PENDING, IncidentState.OPEN, IncidentState.RESOLVED, IncidentState.REOPENED]
+
+
+def test_a_relapse_after_close_after_opens_a_new_incident() -> None:
+    outcome = told([an_event(), resolved(said="1m"), an_event(said="16m1ms")], "17m")
+    assert sorted(document.state for document in outcome.incidents.values()) == [IncidentState.CLOSED, IncidentState.OPEN]
+
+
+def test_a_longer_close_after_is_kept_to() -> None:
+    control = a_control(rule_set=RuleSet(retention=Retention(close_after=120 * MINUTE)))
+    events = [an_event(), resolved(said="1m"), an_event(said="2h")]
+    outcome = run(events, control)
+    assert [document.state for document in outcome.incidents.values()] == [IncidentState.REOPENED]
+
+
+def test_what_never_opened_is_not_reopened() -> None:
+    outcome = told([an_event(), resolved(said="10s"), an_event(said="2m")], "4m")
+    assert sorted(document.state for document in outcome.incidents.values()) == [IncidentState.OPEN, IncidentState.RESOLVED]
+
+
+def test_a_reopened_incident_recovers_and_closes() -> None:
+    outcome = told([an_event(), resolved(said="1m"), an_event(said="2m"), resolved(said="3m")], "4m", "20m")
+    assert states(outcome)[-3:] == [IncidentState.REOPENED, IncidentState.RESOLVED, IncidentState.CLOSED]
+
+
+def test_a_guess_is_published_before_it_is_judged_and_keeps_its_id() -> None:
+    machine = Machine(a_control())
+    first = follow(machine, frames_of([[an_event()]], a_control())[:1])
+    (guess,) = first.incidents.values()
+    assert guess.state is IncidentState.PENDING
+    assert guess.why == [Why.GUESSED]
+    assert guess.members[0].state == "pending"
+    assert guess.counts["alerts"] == 0
+    later = follow(machine, [a_tick("1m")])
+    assert list(later.incidents) == [guess.id]
+    assert later.incidents[guess.id].counts["alerts"] == 1
+
+
+def test_a_guess_that_does_not_come_true_is_withdrawn() -> None:
+    control = a_control()
+    machine = Machine(control)
+    batches = [[an_event(said="1s", received="0")], [resolved(said="1s", received="0")], [resolved(said="2s", received="0")]]
+    early = resolved(said="0", received="0")
+    frames = frames_of([*batches, [early]], control)
+    outcome = follow(machine, [*frames[:1]])
+    (guess,) = outcome.incidents.values()
+    joined = frames_of([[an_event("cart/Down", said="0", received="0")]], control, source="raw-0")[:1]
+    follow(machine, [*joined, a_tick("1m")], outcome)
+    final = [document.state for document in outcome.incidents.values()]
+    assert guess.id in outcome.incidents
+    assert set(final) <= {IncidentState.OPEN, IncidentState.WITHDRAWN}
+
+
+def test_an_incident_is_published_even_if_it_is_forgotten_in_the_same_step() -> None:
+    control = a_control()
+    machine = Machine(control, guesses=False)
+    frames = frames_of([[an_event(), resolved(said="1m"), an_event("mail/Down", said="48h"), an_event("mail/Down", said="48h1s")]], control)
+    outcome = follow(machine, frames[:-1])
+    follow(machine, [a_tick("48h1m")], outcome)
+    gone = [document for document in outcome.incidents.values() if document.state is IncidentState.CLOSED]
+    assert len(gone) == 1
+    effects = machine.step(a_tick("48h2m"))
+    assert effects.incidents.get(gone[0].id, "absent") in (None, "absent")
+    assert gone[0].id not in machine.book.incidents
+
+
+def test_a_member_that_is_forgotten_and_comes_back_is_counted_once() -> None:
+    control = a_control(rule_set=RuleSet(grouping=Grouping(window=300 * MINUTE)))
+    keeper = [an_event("db/Slow", said=f"{minute}m") for minute in range(0, 200, 10)]
+    events = [*keeper, an_event("db/Down", said="0"), resolved("db/Down", said="1m"), an_event("db/Down", said="150m")]
+    ordered = sorted(events, key=lambda event: int(msgspec.json.decode(event)["at"]))
+    outcome = run(ordered, control)
+    for document in outcome.incidents.values():
+        assert document.counts["alerts"] == len(document.members)
+        assert document.counts["firing"] == sum(member.state == "firing" for member in document.members)
+
+
+def test_beyond_its_limit_an_incident_only_counts_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incidents, "MEMBERS_MOST", 3)
+    monkeypatch.setattr(incidents, "HITS_MOST", 1)
+    outcome = run([an_event(f"db/Down{number}") for number in range(8)] + [an_event("cart/Down")])
+    (document,) = outcome.incidents.values()
+    assert document.counts == {"alerts": 9, "firing": 9, "pending": 0, "entities": 1}
+    assert len(document.members) == 3
+
+
+def test_beyond_the_limit_closed_incidents_are_forgotten_first() -> None:
+    control = a_control()
+    machine = Machine(control, guesses=False)
+    machine.book = IncidentBook(control.rules, "default", incidents_most=4)
+    for hour in range(12):
+        story = [an_event("mail/Down", said=f"{hour}h"), resolved("mail/Down", said=f"{hour}h1m")]
+        follow(machine, [*frames_of([story], control), a_tick(f"{hour}h30m")])
+    assert machine.book.evicted > 0
+    assert len(machine.book.incidents) <= 6
