@@ -12,6 +12,7 @@ import msgspec
 import orjson
 
 from correlator.correlate.machine import Machine
+from correlator.frames.codec import decode_frame, encode_frame
 from correlator.frames.control import Control
 from correlator.intake.pipeline import Intake
 from correlator.model.rule import Grouping, RuleSet
@@ -89,7 +90,7 @@ def correlate(intake: Intake, machine: Machine, events: Iterator[dict[str, Any]]
     offset = 0
     while batch := [orjson.dumps(event) for event in islice(events, BATCH)]:
         for _, frame in intake.step(range(offset, offset + len(batch)), batch).frames:
-            machine.step(frame)
+            machine.step(decode_frame(encode_frame(frame)))
         offset += len(batch)
     for _, frame in intake.end().frames:
         machine.step(frame)

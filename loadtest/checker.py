@@ -195,10 +195,10 @@ class Checker:
             members.setdefault(incident, set()).add(labels)
         living = Counter(incident["id"] for incident in self.incidents if incident["state"] != "withdrawn")
         self.findings.compare("incident", Counter(list(members)), living)
-        for incident in self.incidents:
-            if incident["state"] != "withdrawn":
-                self._expect(incident, "alerts", incident["counts"]["alerts"], wanted=len(members.get(incident["id"], ())))
-                self._expect(incident, "pending", incident["counts"]["pending"], wanted=0)
+        for document in self.incidents:
+            if document["state"] != "withdrawn":
+                self._expect(document, "alerts", document["counts"]["alerts"], wanted=len(members.get(document["id"], ())))
+                self._expect(document, "pending", document["counts"]["pending"], wanted=0)
 
     def _expect(self, document: Document, name: str, found: object, *, wanted: object) -> None:
         if found != wanted:
@@ -211,7 +211,9 @@ class Checker:
         begun = Counter((labels, at) for labels, at, _ in self.begun)
         self.findings.compare("stretch of the truth", Counter((identity(alert.labels), alert.at) for alert in raised), begun)
         end_by_start = {(stretch.labels, stretch.start): stretch.end for stretch in self.stretches}
-        resolved = {(identity(event["labels"]), event["at"]) for event in map(msgspec.json.decode, self._lines) if event["status"] == "resolved"}
+        resolved = {
+            (identity(event["labels"]), event["at"]) for event in map(msgspec.json.decode, self._lines) if event["status"] == "resolved"
+        }
         for alert in raised:
             labels = identity(alert.labels)
             if (labels, alert.end) in resolved and end_by_start.get((labels, alert.at)) != alert.end:

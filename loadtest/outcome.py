@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Outcome:
     def __init__(self, folder: Path) -> None:
         self._db = sqlite3.connect(f"file:{folder / FILE_NAME}?mode=ro", uri=True, timeout=30)
 
-    def __enter__(self) -> "Outcome":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -70,7 +70,7 @@ def over_the_log(frame: Frame) -> Frame:
 
 def frames_of(batches: Iterable[Sequence[bytes]], control: Control, *, source: str = "raw-0") -> list[Frame]:
     """Take batches of one recording through intake and the codec, its end too."""
-    intake, offset, frames = Intake(source, control, is_recording=True), 0, []
+    intake, offset, frames = Intake(source, control, is_recording=True, watermark=T0), 0, []
     for batch in batches:
         output = intake.step(range(offset, offset + len(batch)), list(batch))
         offset += len(batch)

@@ -80,7 +80,7 @@ def test_a_relapse_after_close_after_opens_a_new_incident() -> None:
 def test_a_longer_close_after_is_kept_to() -> None:
     control = a_control(rule_set=RuleSet(retention=Retention(close_after=120 * MINUTE)))
     events = [an_event(), resolved(said="1m"), an_event(said="2h")]
-    outcome = run(events, control)
+    outcome = run(events, control, guesses=False)
     assert [document.state for document in outcome.incidents.values()] == [IncidentState.REOPENED]
 
 

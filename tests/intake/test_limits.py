@@ -88,14 +88,14 @@ def test_a_run_never_lasts_longer_than_its_column_can_say() -> None:
 
 
 def test_label_bytes_remembered_are_bounded() -> None:
-    size = 16_000
+    size, text = 16_000, b"x" * 4_000
     assert pipeline.TRACK_BYTES_MOST // size < TRACKS_MOST
     intake = an_intake()
     resets = 0
     for batch in range(pipeline.TRACK_BYTES_MOST // size // 1_000 + 1):
         events = [
             b'{"at":%d,"status":"firing","labels":{"alertname":"a%d","b":"%s","c":"%s","d":"%s","e":"%s"}}'
-            % (NOON, batch * 1_000 + number, *[b"x" * 4_000] * 4)
+            % (NOON, batch * 1_000 + number, text, text, text, text)
             for number in range(1_000)
         ]
         resets += sum(output.counts.cache_resets for output in feed(intake, events))

@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from correlator.intake.formats import read_items
+from correlator.intake.arrival import HELD_MOST
+from correlator.intake.formats import MAX_ITEMS, read_items
+from correlator.intake.formats.fields import MAX_ANNOTATIONS_LENGTH, MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_LABELS_LENGTH
+from correlator.intake.pipeline import IDS_MOST, TRACKS_MOST
 from correlator.intake.schema import event_schema
-from correlator.model.event import Event
+from correlator.model.event import Event, Flag, Rejection
 
 from tests.intake.builders import an_event, record
 
@@ -28,7 +31,7 @@ def test_the_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(event_schema())
 
 
-VALUES = (
+VALUES: st.SearchStrategy[object] = (
     st.none() | st.booleans() | st.integers(-9, 2**63 - 1) | st.floats(-1e9, 1e9) | st.text(max_size=3) | st.just({}) | st.just({"a": "b"})
 )
 
@@ -57,3 +60,21 @@ def test_a_time_of_another_type_meets_neither(key: str) -> None:
     document = {**an_event(), key: True}
     assert not VALIDATOR.is_valid(document)
     assert not isinstance(read_items(record(document))[0], Event)
+
+
+def test_the_page_for_publishers_names_every_reason_flag_and_limit() -> None:
+    page = (SCHEMA.parents[1] / "formats.md").read_text()
+    words = [*(reason.value for reason in Rejection), *(str(flag.name).lower() for flag in Flag)]
+    limits = [
+        MAX_LABELS,
+        MAX_LABEL_NAME,
+        MAX_LABEL_VALUE,
+        MAX_LABELS_LENGTH,
+        MAX_ANNOTATIONS_LENGTH,
+        MAX_ITEMS,
+        TRACKS_MOST,
+        IDS_MOST,
+        HELD_MOST,
+    ]
+    assert [word for word in words if f"`{word}`" not in page] == []
+    assert [limit for limit in limits if f"{limit:,}" not in page] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from correlator.correlate.group import Grouper
 from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import alert_document
 from correlator.frames.control import Control
@@ -107,9 +108,13 @@ def places_equal_a_scan(machine: Machine) -> None:
     assert places_of(machine._guesser) == guessed  # noqa: SLF001
 
 
-def places_of(grouper: object) -> set[tuple[str, str]]:
-    places: dict[tuple[str, ...], dict[str, dict[str, object]]] = grouper._places  # type: ignore[attr-defined]  # noqa: SLF001
-    return {(identifier, entity) for scope in places.values() for entity, here in scope.items() for identifier in here}
+def places_of(grouper: Grouper) -> set[tuple[str, str]]:
+    return {
+        (identifier, entity)
+        for scope in grouper._scopes.values()  # noqa: SLF001
+        for entity, here in scope.places.items()
+        for identifier in here
+    }
 
 
 def counts_equal_a_scan(machine: Machine) -> None:

@@ -62,7 +62,7 @@ def test_resends_change_counts_only(items: list[Item], again: list[tuple[int, in
 
 def delivered(items: list[Item], partition_of: list[int], control: Control, *, partitions: int, lags: list[int]) -> list[Frame]:
     """Deliver a stream over several partitions as live intakes do: each ticks at least every four minutes, some frames come late."""
-    intakes = [Intake(f"raw-{number}", control, is_recording=True) for number in range(partitions)]
+    intakes = [Intake(f"raw-{number}", control, is_recording=True, watermark=T0) for number in range(partitions)]
     frames: list[tuple[int, int, Frame]] = []
     offsets = [0] * partitions
     end = items[-1].arrival

@@ -72,17 +72,6 @@ class TopicSettings(Section):
     partitions: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(default=1, description="Partitions to create it with.")
 
 
-class LimitSettings(Section):
-    """What memory and messages may grow to; beyond, the oldest or largest is refused, counted and logged."""
-
-    active_alerts: Annotated[int, Field(strict=True, ge=1000, le=50_000_000)] = Field(
-        default=2_000_000, description="Alerts remembered by one core."
-    )
-    record_bytes: Annotated[int, Field(strict=True, ge=1024, le=64 * 1024 * 1024)] = Field(
-        default=1024 * 1024, description="Length of a raw record; a longer one is a dead letter."
-    )
-
-
 class Settings(Section):
     """All settings of a run; each may be left out."""
 
@@ -101,7 +90,6 @@ class Settings(Section):
     topics: Annotated[tuple[TopicSettings, ...], BeforeValidator(unlisted)] = Field(
         default=(TopicSettings(name="events"),), description="The raw topics."
     )
-    limits: LimitSettings = Field(default=LimitSettings(), description="What memory and messages may grow to.")
 
     @model_validator(mode="after")
     def _each_topic_once(self) -> Self:

@@ -1,20 +1,43 @@
-"""Diagnose: which entity of an incident explains the others. Pure: hits and the graph in, ranked root causes out."""
+"""Diagnose: which entity of an incident explains the others. Pure: hits and the graph in, ranked root causes out.
 
+Each hit asks what made it fire: a hit of something it depends on, as far as the time between them fits, or nothing that is known.
+Belief flows along these answers until it rests with a hit that nothing explains; where most of it comes to rest is the root. A lone
+alert of an entity asks for little and attracts little, so noise neither wins nor decides.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
-from correlator.model.instant import SECOND, Duration, Instant, format_duration
-from correlator.model.topology import Topology
+from correlator.correlate.score import Reach, Relation, spread_score, weight_of
+from correlator.model.instant import SECOND, Duration, format_duration
+from correlator.model.topology import Edge, EdgeKind, Topology
 from correlator.state.records import Hit
 
 CAUSES_MOST: Final = 3
 CANDIDATES_MOST: Final = 50
-"""Only this many entities, the first to alert, are weighed as causes; a root that is fiftieth to alert is none."""
+"""Only this many entities, the first to alert, are weighed; a root that is fiftieth to alert is none."""
+STEPS_MOST: Final = 12
+"""Belief flows at most this many steps, so that a ring of dependencies comes to an end."""
+
+_BY_ITSELF = 1e-4
+_TO_ROOT = 0.5
+_VERB_BY_KIND: Final = {EdgeKind.CALLS: "calls", EdgeKind.RUNS_ON: "runs on", EdgeKind.STORES_IN: "stores in", EdgeKind.OF: "is part of"}
+_EXAMPLES: Final = 2
+_NAMES: Final = 5
+
+ReachesOf = Callable[[str], Mapping[str, Reach]]
+"""Answers every entity within reach of one."""
+_Blames = dict[str, dict[str, float]]
+"""By entity: how surely each other one made it fire; what is missing to 1 is that nothing did."""
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """A candidate root: the entity, the share of belief it gets, and sentences that a person can check."""
+    """A candidate root: the entity, the share of belief it gets, and sentences that a person can check.
+
+    `explained` names the other entities whose alerts most likely go back to it; only the first candidate has it.
+    """
 
     entity: str
     confidence: float
@@ -23,43 +46,110 @@ class Cause(msgspec.Struct, frozen=True):
     explained: tuple[str, ...] = ()
 
 
-def diagnose(hits: dict[str, Hit], topology: Topology) -> list[Cause]:
-    """Rank the entities by how many of the others depend on them, directly or not; earlier alerts break ties.
-
-    Confidences are each candidate's share of the squared counts, so they add up to at most 1.
-    """
-    candidates = sorted(hits.values(), key=lambda hit: (hit.onset, hit.entity))[:CANDIDATES_MOST]
-    if not candidates:
-        return []
-    explained = {hit.entity: _explained_by(hit.entity, hits, topology) for hit in candidates}
-    weights = {entity: float(len(others) + 1) ** 2 for entity, others in explained.items()}
-    ranked = sorted(candidates, key=lambda hit: (-weights[hit.entity], hit.onset, hit.entity))
-    total, first = sum(weights.values()), candidates[0].onset
+def diagnose(hits: Mapping[str, Hit], topology: Topology, reaches_of: ReachesOf) -> list[Cause]:
+    """Rank the entities by the share of belief that comes to rest with each; earlier alerts break ties. Confidences add up to at most 1."""
+    chosen = sorted(hits.values(), key=lambda hit: (hit.onset, hit.entity))[:CANDIDATES_MOST]
+    weighed = {hit.entity: hit for hit in chosen}
+    blames = {hit.entity: _blames(hit, weighed, reaches_of(hit.entity)) for hit in chosen}
+    beliefs = _settle({hit.entity: weight_of(hit.alerts) for hit in chosen}, blames)
+    total = sum(beliefs.values())
+    ranked = sorted(chosen, key=lambda hit: (-beliefs[hit.entity], hit.onset, hit.entity))[:CAUSES_MOST]
     return [
         Cause(
             hit.entity,
-            round(weights[hit.entity] / total, 3),
-            tuple(_evidence(hit, explained[hit.entity], count=len(hits), first=first)),
+            round(beliefs[hit.entity] / total, 3),
+            tuple(_evidence(hit, weighed, topology)),
             hit.condition,
-            tuple(explained[hit.entity]),
+            _explained(hit.entity, blames) if hit is ranked[0] else (),
         )
-        for hit in ranked[:CAUSES_MOST]
+        for hit in ranked
     ]
 
 
-def _explained_by(entity: str, hits: dict[str, Hit], topology: Topology) -> list[str]:
-    return [name for name in topology.all_dependents(entity) if name in hits]
+def _blames(hit: Hit, hits: Mapping[str, Hit], reaches: Mapping[str, Reach]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for name in hits if len(hits) < len(reaches) else reaches:
+        other, reach = hits.get(name), reaches.get(name)
+        if other is not None and reach is not None and reach.relation is Relation.CAUSE:
+            share = min(1.0, other.alerts / hit.alerts)
+            scores[name] = spread_score(reach, hit.onset - other.onset) * weight_of(other.alerts) * share
+    total = sum(scores.values()) + _BY_ITSELF
+    return {name: score / total for name, score in scores.items() if score > 0.0}
 
 
-def _evidence(hit: Hit, explained: list[str], *, count: int, first: Instant) -> list[str]:
-    lines = [f"{hit.condition} fired {_after(hit.onset - first)}"]
-    if explained:
-        named = ", ".join(explained[:5]) + (" …" if len(explained) > 5 else "")  # noqa: PLR2004 - five names fit a line
-        lines.append(f"{len(explained)} of {count - 1} other alerting entities depend on {hit.entity}: {named}")
-    elif count > 1:
-        lines.append(f"none of the {count - 1} other alerting entities depends on {hit.entity}")
+def _settle(asked: dict[str, float], blames: _Blames) -> dict[str, float]:
+    """Let belief flow from what fired to what made it fire; answers how much rests where."""
+    resting = dict.fromkeys(asked, 0.0)
+    for _ in range(STEPS_MOST):
+        passed: dict[str, float] = {}
+        for entity, amount in asked.items():
+            kept = amount
+            for cause, share in blames[entity].items():
+                passed[cause] = passed.get(cause, 0.0) + amount * share
+                kept -= amount * share
+            resting[entity] += kept
+        asked = passed
+        if not asked:
+            break
+    for entity, amount in asked.items():
+        resting[entity] += amount
+    return resting
+
+
+def _explained(root: str, blames: _Blames) -> tuple[str, ...]:
+    """Name the entities whose belief mostly passes through the root."""
+    through = {root: 1.0}
+    for _ in range(STEPS_MOST):
+        before, through = through, {root: 1.0}
+        for entity, blame in blames.items():
+            share = sum([share * before[cause] for cause, share in blame.items() if cause in before])
+            if share and entity != root:
+                through[entity] = share
+        if len(through) == len(before):
+            break
+    return tuple([entity for entity, share in through.items() if entity != root and share >= _TO_ROOT])
+
+
+# Sentences
+
+
+def _evidence(hit: Hit, hits: Mapping[str, Hit], topology: Topology) -> list[str]:
+    lines = [_own(hit, hits)]
+    if len(hits) == 1:
+        return lines
+    callers = _once(topology.dependents.get(hit.entity, ()), is_source=True)
+    failing = {name: edge for name, edge in callers.items() if name in hits}
+    for name, edge in sorted(failing.items(), key=lambda item: (hits[item[0]].onset, item[0]))[:_EXAMPLES]:
+        verb, apart = _VERB_BY_KIND.get(edge.kind, "depends on"), _apart(hits[name].onset - hit.onset)
+        lines.append(f"{name} {verb} {hit.entity}, which failed {apart}")
+    if len(callers) == 1:
+        lines.append(f"the only one that depends directly on {hit.entity} {'alerts' if failing else 'is quiet'}")
+    elif callers:
+        lines.append(f"{len(failing)} of {len(callers)} that depend directly on {hit.entity} alert")
+    below = [name for name in _once(topology.dependencies.get(hit.entity, ()), is_source=False) if name in hits]
+    if below:
+        lines.append(f"of what {hit.entity} depends on, {', '.join(below[:_NAMES])} alerted too")
+    else:
+        lines.append(f"nothing that {hit.entity} depends on alerts")
     return lines
 
 
-def _after(gap: Duration) -> str:
-    return "first" if gap < SECOND else f"{format_duration(gap - gap % SECOND)} after the first alert"
+def _own(hit: Hit, hits: Mapping[str, Hit]) -> str:
+    gap = hit.onset - min(other.onset for other in hits.values())
+    when = "first" if gap < SECOND else f"{_seconds(gap)} after the first alert"
+    more = hit.alerts - 1
+    return f"{hit.condition} fired {when}" + (f", and {more} more alert{'s' if more > 1 else ''} there" if more else "")
+
+
+def _once(edges: tuple[Edge, ...], *, is_source: bool) -> dict[str, Edge]:
+    return {edge.source if is_source else edge.target: edge for edge in reversed(edges) if edge.source != edge.target}
+
+
+def _apart(gap: Duration) -> str:
+    if abs(gap) < SECOND:
+        return "at the same moment"
+    return f"{_seconds(abs(gap))} {'earlier' if gap > 0 else 'later'}"
+
+
+def _seconds(gap: Duration) -> str:
+    return format_duration(gap - gap % SECOND)

@@ -83,6 +83,7 @@ class IncidentBook:
                 incident.members[alert.fingerprint] = None
             else:
                 incident.unlisted += 1
+            self._leave_former(alert)
         alert.incident = incident.id
         incident.firing += 1
         incident.worst = max(incident.worst, joining.severity)
@@ -92,6 +93,19 @@ class IncidentBook:
             self._set_due(incident, min(incident.due, joining.instant + joining.settle))
         self._note(incident, why, joining.instant)
         return self._hit(incident, joining)
+
+    def _leave_former(self, alert: Alert) -> None:
+        names = dict.fromkeys([*alert.former, alert.incident or ""])
+        known = [incident for name in names if (incident := self.incidents.get(name)) is not None]
+        alert.former = tuple([incident.id for incident in known if self.is_unfinished(incident)])
+
+    def is_unfinished(self, incident: Incident) -> bool:
+        """Answer whether another document of it may be written."""
+        return incident.state not in FINAL_STATES or incident.id in self.dirty
+
+    def touch(self, incident: Incident) -> None:
+        """Note that an incident's row changed, and nothing that its document shows."""
+        self._changed[incident.id] = None
 
     def relapse(self, incident: Incident, instant: Instant) -> None:
         """Reopen a resolved incident."""

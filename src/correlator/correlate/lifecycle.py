@@ -41,10 +41,11 @@ class ChangeKind(StrEnum):
     BEGAN = "began"
     ENDED = "ended"
     NOTED = "noted"
+    GONE = "gone"
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One happening of one alert at one instant of the machine's position. `began` counts; `noted` only changes its document."""
+    """One happening of one alert at one instant of the machine's position. `began` counts; `noted` only changes its document; `gone` brings a copy."""
 
     kind: ChangeKind
     alert: Alert
@@ -417,13 +418,14 @@ class Lifecycle:
 
     def _forget(self, alert: Alert, instant: Instant) -> Change:
         """Forget an alert. One with turns waiting starts anew: whether they came before or after this instant must not matter."""
+        gone = msgspec.structs.replace(alert)
         if alert.waiting:
             alert.started = alert.ended = alert.denied = alert.last_seen = alert.before = alert.until = alert.sighted = 0
-            alert.recent, alert.count, alert.incident, alert.reason = (), 0, None, Why.NEVER_FIRED
+            alert.recent, alert.count, alert.incident, alert.former, alert.reason = (), 0, None, (), Why.NEVER_FIRED
             self._settle(alert)
         else:
             self._drop(alert)
-        return Change(ChangeKind.NOTED, alert, instant, Why.STAYED_WELL)
+        return Change(ChangeKind.GONE, gone, instant, Why.STAYED_WELL)
 
     def _drop(self, alert: Alert) -> None:
         del self.alerts[alert.fingerprint]

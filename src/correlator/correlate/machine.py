@@ -14,7 +14,7 @@ from correlator.correlate.diagnose import Cause, diagnose
 from correlator.correlate.group import NEW, Grouper, Placement
 from correlator.correlate.incidents import IncidentBook, Joining
 from correlator.correlate.lifecycle import Change, ChangeKind, Lifecycle
-from correlator.correlate.render import alert_document, incident_document, severity_rank
+from correlator.correlate.render import alert_document, incident_document, listed_members, severity_rank
 from correlator.correlate.sources import Sources
 from correlator.frames.control import Control, read_control
 from correlator.frames.frame import Frame, FrameKind
@@ -25,7 +25,7 @@ from correlator.model.incident import AlertDocument, Decision, IncidentDocument,
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
-from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY, ROW_VERSION, TURN_PREFIX, Alert, Incident, Row
+from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY, ROW_VERSION, TURN_PREFIX, Alert, Gone, Incident, Row
 
 SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
@@ -84,6 +84,8 @@ class Machine:
         self.lifecycle.receive(frame, self.position)
         for alert in self.lifecycle.noted:
             self._noted[alert.fingerprint] = alert
+            if alert.fingerprint not in self.lifecycle.alerts:
+                self._remember(alert)
         self.sources.advance(frame.source, frame.watermark, is_tick=frame.kind is FrameKind.TICK)
         self._advance(self.sources.now - max(self.control.rules.time.reorder, 1))
         if self._guesses:
@@ -157,8 +159,10 @@ class Machine:
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
         self._guess_dues = []
         for incident in self.book.incidents.values():
-            if incident.is_live:
+            if incident.is_live or incident.members:
                 self._index(incident)
+            if not incident.is_live:
+                self._grouper.remove(incident)
             for fingerprint, effect in incident.guesses.items():
                 self._guess_dues.append((effect, fingerprint))
         heapify(self._guess_dues)
@@ -194,7 +198,9 @@ class Machine:
             self._begin(alert, change)
         elif change.kind is ChangeKind.ENDED:
             self._end(alert, change)
-        elif change.why is not Why.STAYED_WELL:
+        elif change.kind is ChangeKind.GONE:
+            self._remember(alert)
+        else:
             self._decide(change.why, change.instant, alert=alert)
 
     def _begin(self, alert: Alert, change: Change) -> None:
@@ -237,6 +243,7 @@ class Machine:
         if guessed is None or guessed.members or not guessed.is_live:
             return self.book.new(alert, scope, onset)
         self._guesser.remove(guessed)
+        self._guesser.forget(guessed.id)
         guessed.hits = {}
         return guessed
 
@@ -248,10 +255,22 @@ class Machine:
         elif alert.guess is not None:
             self._unguess(alert, joining.instant)
         self._causes.pop(incident.id, None)
-        hit = self.book.join(incident, joining, why)
+        self.book.join(incident, joining, why)
+        hit = incident.hits.get(joining.entity)
         if hit is not None:
             self._grouper.add(incident, hit)
         self._decide(why, joining.instant, alert=alert, incident=incident, placement=placement)
+
+    def _remember(self, alert: Alert) -> None:
+        """Let incidents that are still written about keep what their documents show of a forgotten member."""
+        for identifier in (alert.incident or "", *alert.former):
+            incident = self.book.incidents.get(identifier)
+            if incident is not None and self.book.is_unfinished(incident):
+                listed = listed_members(incident)
+                if alert.fingerprint in listed:
+                    incident.gone[alert.fingerprint] = Gone(alert.labels, alert.entity, alert.started, alert.ended)
+                    incident.gone = {fingerprint: gone for fingerprint, gone in incident.gone.items() if fingerprint in listed}
+                    self.book.touch(incident)
 
     def _end(self, alert: Alert, change: Change) -> None:
         incident = self.book.incidents.get(alert.incident or "")
@@ -279,7 +298,9 @@ class Machine:
         if self.control.rules.rule_for(labels).hold:
             return
         entity, scope = self.control.topology.entity_of(labels) or _stand_in(labels, self.control.rules.grouping.group_by), self.control.topology.scope_of(labels)
-        incident = self._grouper.place(entity, scope, effect).incident or self._guesser.place(entity, scope, effect).incident
+        incident = self.book.incidents.get(alert.incident or "")
+        if incident is None or not self._is_return(alert, incident, effect):
+            incident = self._grouper.place(entity, scope, effect).incident or self._guesser.place(entity, scope, effect).incident
         if incident is None:
             incident = self.book.new(alert, scope, effect)
         self.book.guess(incident, alert, effect)
@@ -304,6 +325,7 @@ class Machine:
         withdrawn = self.book.unguess(alert, instant)
         if withdrawn is not None:
             self._guesser.remove(withdrawn)
+            self._guesser.forget(withdrawn.id)
 
     # What is written
 
@@ -313,16 +335,19 @@ class Machine:
         for incident in self.book.taken():
             causes = self._causes.get(incident.id)
             if causes is None:
-                causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology)
+                causes = self._causes[incident.id] = diagnose(
+                    incident.hits, self.control.topology, self._grouper.reaches_of
+                )
             effects.incidents[incident.id] = incident_document(
                 incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self.control.digest
             )
         for identifier in self.book.forgotten:
             effects.incidents[identifier] = None
+            self._grouper.forget(identifier)
             self._causes.pop(identifier, None)
         self.book.forgotten = []
         for fingerprint, alert in self._noted.items():
-            is_kept = self.lifecycle.alerts.get(fingerprint) is alert and alert.sighted
+            is_kept = self.lifecycle.alerts.get(fingerprint) is alert
             effects.alerts[fingerprint] = alert if is_kept else None
         self._noted = {}
         return effects

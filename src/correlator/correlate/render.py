@@ -10,7 +10,7 @@ from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
 from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause
 from correlator.model.topology import Topology
-from correlator.state.records import Alert, Incident
+from correlator.state.records import Alert, Gone, Incident
 
 MEMBERS_MOST: Final = 200
 RADIUS_MOST: Final = 100
@@ -70,12 +70,7 @@ def incident_document(
         opened=format_rfc3339(incident.opened),
         updated=format_rfc3339(incident.updated),
         members=_members(incident, alerts),
-        counts={
-            "alerts": len(incident.members) + incident.unlisted,
-            "firing": incident.firing,
-            "pending": len(incident.guesses),
-            "entities": len(incident.hits),
-        },
+        counts=_counts(incident),
         root_causes=[_root_cause(cause, incident, topology) for cause in causes],
         contributing=others[:RADIUS_MOST],
         blast_radius=list(topology.all_dependents(root.entity)[:RADIUS_MOST]) if root is not None else [],
@@ -87,18 +82,43 @@ def incident_document(
     )
 
 
+def _counts(incident: Incident) -> dict[str, int]:
+    return {
+        "alerts": len(incident.members) + incident.unlisted,
+        "firing": incident.firing,
+        "pending": len(incident.guesses),
+        "entities": len(incident.hits),
+    }
+
+
+def listed_members(incident: Incident) -> dict[bytes, None]:
+    """Choose the members that a document shows: each entity's first alert, then the oldest, the newest, and guesses."""
+    half = MEMBERS_MOST // 2
+    firsts = [hit.fingerprint for hit in islice(incident.hits.values(), half)]
+    oldest, newest = islice(incident.members, half), islice(reversed(incident.members), half)
+    return dict.fromkeys(islice(dict.fromkeys([*firsts, *oldest, *newest, *islice(incident.guesses, half)]), MEMBERS_MOST))
+
+
 def _members(incident: Incident, alerts: dict[bytes, Alert]) -> list[Member]:
-    """List the members: each entity's first alert, then the oldest and the newest, as many as are allowed."""
-    half = MEMBERS_MOST // 4
-    wanted = [hit.fingerprint for hit in islice(incident.hits.values(), half * 2)]
-    oldest, newest = islice(incident.members, half * 2), islice(reversed(incident.members), half * 2)
-    chosen = dict.fromkeys([*wanted, *oldest, *newest, *islice(incident.guesses, half)])
     members = []
-    for fingerprint in list(chosen)[:MEMBERS_MOST]:
-        alert = alerts.get(fingerprint)
-        if alert is not None:
+    for fingerprint in listed_members(incident):
+        alert, gone = alerts.get(fingerprint), incident.gone.get(fingerprint)
+        if alert is not None and (gone is None or alert.incident == incident.id):
             members.append(_member(alert, incident))
+        elif gone is not None:
+            members.append(_gone_member(fingerprint, gone))
     return members
+
+
+def _gone_member(fingerprint: bytes, gone: Gone) -> Member:
+    return Member(
+        fingerprint=fingerprint.hex(),
+        labels=msgspec.Raw(gone.labels),
+        state=AlertState.RESOLVED,
+        starts_at=format_rfc3339(gone.started),
+        ends_at=format_rfc3339(gone.ended),
+        entity=gone.entity,
+    )
 
 
 def _member(alert: Alert, incident: Incident) -> Member:

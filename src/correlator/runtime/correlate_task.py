@@ -34,7 +34,9 @@ class CorrelateTask:
         checkpoint: CheckpointSettings,
         telemetry: Telemetry,
         on_restored: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` answers seconds that only grow: it says when a checkpoint is due, and nothing else."""
         self._log = log
         self._topics = topics
         self._partition = partition
@@ -46,7 +48,8 @@ class CorrelateTask:
         self._reader = log.reader(self._tp)
         self._group = f"{topics.prefix}-correlate"
         self._machine = Machine(domain=domain)
-        self._checkpointed = time.monotonic()
+        self._clock = clock
+        self._checkpointed = clock()
         self.position = 0
         self.is_restored = False
 
@@ -166,11 +169,11 @@ class CorrelateTask:
 
     def _is_checkpoint_due(self) -> bool:
         settings = self._checkpoint_settings
-        return self._machine.changed_rows >= settings.rows or (time.monotonic() - self._checkpointed) * SECOND >= settings.every
+        return self._machine.changed_rows >= settings.rows or (self._clock() - self._checkpointed) * SECOND >= settings.every
 
     async def _checkpoint(self, position: int) -> None:
         """Add the rows changed since the last checkpoint, and the position at which they are complete."""
-        self._checkpointed = time.monotonic()
+        self._checkpointed = self._clock()
         rows = dict(self._machine.rows())
         rows[CHECKPOINT_KEY] = str(position).encode()
         await self._send_keyed(self._topics.checkpoints, rows)

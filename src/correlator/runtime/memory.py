@@ -65,8 +65,9 @@ class MemoryLog:
     """A log that lives as long as this object; whoever holds the object is a client, and closing changes nothing.
 
     `on_call` is told "commit:before", "commit:after" and so on around every awaitable call of the port, its readers and its writers
-    (closing excepted). What it raises, the caller gets: raised before, the call never reached the log (a crash, a lost request); raised
-    after, it did and only its reply is lost. A writer that is dropped with an open transaction leaves no trace.
+    (only closing the log itself is not told). What it raises, the caller gets: raised before, the call never reached the log (a crash,
+    a lost request); raised after, it did and only its reply is lost. A writer that is dropped with an open transaction leaves no trace.
+    Every such call lets the others run once, between "before" and what it does, so that any two clients can meet at any place.
     """
 
     def __init__(self, *, on_call: Callable[[str], None] = _nothing, clock: Callable[[], Instant] = _epoch) -> None:
@@ -76,9 +77,14 @@ class MemoryLog:
         self._positions: dict[tuple[str, TopicPartition], Position] = {}
         self._epochs: dict[str, int] = {}
 
+    async def reach(self, call: str) -> None:
+        """Tell that a call is made and let the others run: one who loops over calls must not have the log for itself."""
+        self.on_call(f"{call}:before")
+        await asyncio.sleep(0)
+
     async def open_topics(self, topics: Sequence[TopicSettings]) -> None:
         """See `Log.open_topics`."""
-        self.on_call("open_topics:before")
+        await self.reach("open_topics")
         for topic in topics:
             self._check(topic)
         for topic in topics:
@@ -103,21 +109,21 @@ class MemoryLog:
 
     async def partitions(self, topic: str) -> int:
         """See `Log.partitions`."""
-        self.on_call("partitions:before")
+        await self.reach("partitions")
         self._partition(TopicPartition(topic, 0))
         self.on_call("partitions:after")
         return len(self._topics[topic])
 
     async def committed(self, group: str, tp: TopicPartition) -> Position | None:
         """See `Log.committed`."""
-        self.on_call("committed:before")
+        await self.reach("committed")
         position = self._positions.get((group, tp))
         self.on_call("committed:after")
         return position
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """See `Log.bounds`."""
-        self.on_call("bounds:before")
+        await self.reach("bounds")
         partition = self._partition(tp)
         self.on_call("bounds:after")
         return partition.first, partition.end
@@ -202,8 +208,7 @@ class MemoryReader:
         """See `Reader.poll`; `timeout_ms` is not waited for."""
         assert max_records > 0
         assert timeout_ms >= 0
-        self._log.on_call("poll:before")
-        await asyncio.sleep(0)  # a loop of empty polls must let the other tasks run
+        await self._log.reach("poll")
         batch, position = self._log.read(self._tp, self._position, most=max_records)
         self._log.on_call("poll:after")
         self._position = position
@@ -211,6 +216,8 @@ class MemoryReader:
 
     async def close(self) -> None:
         """See `Reader.close`."""
+        await self._log.reach("close")
+        self._log.on_call("close:after")
 
 
 class MemoryWriter:
@@ -226,7 +233,7 @@ class MemoryWriter:
 
     async def start(self) -> None:
         """See `Writer.start`."""
-        self._log.on_call("start:before")
+        await self._log.reach("start")
         if self.transactional_id is not None:
             self.epoch = self._log.fence(self.transactional_id)
         self._log.on_call("start:after")
@@ -234,14 +241,14 @@ class MemoryWriter:
     async def begin(self) -> None:
         """See `Writer.begin`."""
         assert not self.is_open, "the last transaction is still open"
-        self._log.on_call("begin:before")
+        await self._log.reach("begin")
         self.is_open = True
         self._log.on_call("begin:after")
 
     async def send(self, tp: TopicPartition, messages: Messages) -> None:
         """See `Writer.send`."""
         assert self.is_open, "no transaction is open"
-        self._log.on_call("send:before")
+        await self._log.reach("send")
         self.sent.append((tp, self._log.records_of(tp, messages)))
         self._log.on_call("send:after")
 
@@ -249,27 +256,29 @@ class MemoryWriter:
         """See `Writer.send_offsets`."""
         assert self.is_open, "no transaction is open"
         assert self.transactional_id is not None, "a plain producer sends no offsets"
-        self._log.on_call("send_offsets:before")
+        await self._log.reach("send_offsets")
         self.positions.update({(group, tp): offset for tp, offset in offsets.items()})
         self._log.on_call("send_offsets:after")
 
     async def commit(self) -> None:
         """See `Writer.commit`."""
         assert self.is_open, "no transaction is open"
-        self._log.on_call("commit:before")
+        await self._log.reach("commit")
         self._log.write(self)
         self._drop()
         self._log.on_call("commit:after")
 
     async def abort(self) -> None:
         """See `Writer.abort`."""
-        self._log.on_call("abort:before")
+        await self._log.reach("abort")
         self._drop()
         self._log.on_call("abort:after")
 
     async def close(self) -> None:
         """See `Writer.close`."""
+        await self._log.reach("close")
         self._drop()
+        self._log.on_call("close:after")
 
     def _drop(self) -> None:
         self.is_open = False

@@ -26,6 +26,7 @@ class Alert(msgspec.Struct, gc=False):
     `last_seen` is the newest firing statement known; `recent` holds the other ones later than the machine's position, and `before` the
     newest that is not, so that a resolve which comes out of order can split the stretch exactly. `until` is an explicit end, 0 for none.
     `denied` is the newest resolved statement since the stretch ended, `sighted` the newest instant at which any statement was judged.
+    `former` are other incidents that were not over when the alert went on to its present one.
     `is_steady` says that a firing statement changes nothing but `last_seen` and `count`.
     """
 
@@ -55,6 +56,7 @@ class Alert(msgspec.Struct, gc=False):
     is_changed: bool = False
     denied: Instant = 0
     sighted: Instant = 0
+    former: tuple[str, ...] = ()
 
     @property
     def key(self) -> bytes:
@@ -87,6 +89,7 @@ class AlertRow(msgspec.Struct, array_like=True, gc=False):
     guess: str | None
     denied: Instant
     sighted: Instant
+    former: tuple[str, ...]
 
 
 class _Versioned(msgspec.Struct, array_like=True, gc=False):
@@ -126,6 +129,15 @@ class Hit(msgspec.Struct, array_like=True):
     alerts: int = 1
 
 
+class Gone(msgspec.Struct, array_like=True, gc=False):
+    """What an incident keeps of a member that is forgotten while the incident's document may still be written."""
+
+    labels: bytes
+    entity: str | None
+    started: Instant
+    ended: Instant
+
+
 class Incident(msgspec.Struct, array_like=True):
     """One incident. `hits` are its entities by name, in order of joining; `guesses` the alerts listed before they were judged.
 
@@ -149,6 +161,7 @@ class Incident(msgspec.Struct, array_like=True):
     guesses: dict[bytes, Instant] = {}
     why: list[Why] = []
     unlisted: int = 0
+    gone: dict[bytes, Gone] = {}
 
     @property
     def is_live(self) -> bool:
@@ -197,6 +210,7 @@ def pack_alert(alert: Alert) -> Row:
         alert.guess,
         alert.denied,
         alert.sighted,
+        alert.former,
     )
     return ALERT_PREFIX + alert.fingerprint, _ENCODE(row)
 
@@ -231,6 +245,7 @@ def unpack_alert(key: bytes, value: bytes) -> Alert:
         row.guess,
         denied=row.denied,
         sighted=row.sighted,
+        former=row.former,
     )
 
 
