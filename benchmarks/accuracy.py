@@ -25,7 +25,7 @@ from correlator.frames.control import Control
 from correlator.frames.frame import Frame
 from correlator.intake.pipeline import Intake
 from correlator.model.calendar import parse_rfc3339
-from correlator.model.incident import AlertDocument, IncidentState
+from correlator.model.incident import AlertDocument, Why
 from correlator.model.rule import RuleSet
 from correlator.model.topology import EdgeKind, Topology
 
@@ -48,7 +48,7 @@ Key = tuple[frozenset[tuple[str, str]], int]
 """A stretch: its labels and its first firing."""
 
 
-Pairs = Mapping[tuple[str, Hashable], int]
+Pairs = Mapping[tuple[str, str], int] | Mapping[tuple[str, Hashable], int]
 """How many stretches each fault (or any other true group) and each group found share."""
 
 
@@ -121,7 +121,7 @@ def by_machine(scene: Scene) -> Grouping:
 
 def _note_opened(effects: Effects, opened: dict[Hashable, Sequence[str]]) -> None:
     for identifier, document in effects.incidents.items():
-        if document is not None and (identifier in opened or document.state is IncidentState.OPEN):
+        if document is not None and (identifier in opened or Why.SETTLED in document.why):
             opened[identifier] = [cause.entity for cause in document.root_causes]
 
 

@@ -19,9 +19,13 @@ T0: Instant = 1_767_571_200_000
 
 SHOP = Topology(
     nodes=tuple(
-        Node(name, NodeKind.SERVICE, owner=f"{name}-team", tier=1 if name == "web" else 2) for name in ("web", "cart", "payments", "db", "mail")
+        Node(name, NodeKind.SERVICE, owner=f"{name}-team", tier=1 if name == "web" else 2)
+        for name in ("web", "cart", "payments", "db", "mail")
     ),
-    edges=tuple(Edge(source, target, EdgeKind.CALLS) for source, target in (("web", "cart"), ("web", "payments"), ("cart", "db"), ("payments", "db"))),
+    edges=tuple(
+        Edge(source, target, EdgeKind.CALLS)
+        for source, target in (("web", "cart"), ("web", "payments"), ("cart", "db"), ("payments", "db"))
+    ),
 )
 """web calls cart and payments, both call db; mail stands alone."""
 

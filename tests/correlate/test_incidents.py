@@ -9,6 +9,7 @@ from correlator.correlate.machine import Machine
 from correlator.model.incident import INCIDENT_MOVES, IncidentMove, IncidentState, Why, next_incident_state
 from correlator.model.instant import MINUTE
 from correlator.model.rule import AlertRule, Grouping, Matcher, MatchOperator, Retention, RuleSet
+
 from tests.builders import Outcome, a_control, a_tick, an_event, follow, frames_of, resolved, run
 
 DOWN = (Matcher("alertname", MatchOperator.EQUAL, "Down"),)
@@ -164,3 +165,32 @@ def test_beyond_the_limit_closed_incidents_are_forgotten_first() -> None:
         follow(machine, [*frames_of([story], control), a_tick(f"{hour}h30m")])
     assert machine.book.evicted > 0
     assert len(machine.book.incidents) <= 6
+
+
+def test_a_document_shows_its_members_even_if_they_were_forgotten_meanwhile() -> None:
+    brief = a_control(rule_set=RuleSet(retention=Retention(close_after=MINUTE)))
+    events = [an_event("db/Slow", said="0"), resolved("db/Slow", said="1m"), *[an_event("mail/Up", said=f"{hour}h") for hour in (1, 2, 3)]]
+    batched, single = run(events, brief), follow(Machine(brief), frames_of([[event] for event in events], brief))
+    for outcome in (batched, single):
+        closed = [document for document in outcome.incidents.values() if document.state is IncidentState.CLOSED]
+        assert all(document.members for document in closed)
+        assert closed[0].members[0].ends_at == "2026-01-05T00:01:00.000Z"
+
+
+def test_a_member_of_a_live_incident_that_is_forgotten_is_still_shown() -> None:
+    events = [an_event("db/Slow", said="0"), resolved("db/Slow", said="2m")]
+    events += [an_event("db/Down", said=f"{minute}m") for minute in range(1, 100, 10)]
+    ordered = sorted(events, key=lambda event: int(msgspec.json.decode(event)["at"]))
+    outcome = run([*ordered, resolved("db/Down", said="100m")])
+    (document,) = outcome.incidents.values()
+    assert document.counts["alerts"] == len(document.members) == 2
+    assert sorted(member.ends_at or "" for member in document.members) == ["2026-01-05T00:02:00.000Z", "2026-01-05T01:40:00.000Z"]
+
+
+def test_a_guess_ends_with_the_alert_it_was_made_for() -> None:
+    control = a_control()
+    machine = Machine(control)
+    frames = frames_of([[resolved("db/Down", said="5s"), an_event("db/Down", said="5s", received="6s")]], control)
+    outcome = follow(machine, [frames[0], a_tick("5m", source="raw-1"), a_tick("5h", source="raw-0"), a_tick("5h", source="raw-1")])
+    follow(machine, [a_tick("5h1m", source="raw-0"), a_tick("5h1m", source="raw-1")], outcome)
+    assert not any(incident.guesses for incident in machine.book.incidents.values())

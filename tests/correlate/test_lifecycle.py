@@ -1,18 +1,18 @@
 """The named boundaries of an alert's life."""
 
-import msgspec
 import pytest
 
 from correlator.correlate.lifecycle import Lifecycle
 from correlator.correlate.machine import Machine
-from correlator.frames.frame import Frame, FrameKind, News
+from correlator.frames.frame import Extra, Frame, FrameKind, News
 from correlator.model.alert import ALERT_MOVES, AlertMove, AlertState, next_alert_state
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Verdict
 from correlator.model.incident import Why
 from correlator.model.instant import MINUTE, SECOND
 from correlator.model.rule import AlertRule, Identity, Matcher, MatchOperator, Retention, RuleSet
-from tests.builders import Outcome, T0, a_control, a_tick, an_event, at, follow, frames_of, resolved, run
+
+from tests.builders import T0, Outcome, a_control, a_tick, an_event, follow, frames_of, resolved, run
 
 DOWN = (Matcher("alertname", MatchOperator.EQUAL, "Down"),)
 
@@ -248,35 +248,22 @@ def test_an_expiry_of_its_own_goes_with_the_rule_that_gave_it() -> None:
 # Ends that a message names, labels outside the identity
 
 
-def alertmanager(ends: str, *, received: str) -> bytes:
-    alert = {
-        "status": "firing",
-        "labels": {"alertname": "Down", "service": "db"},
-        "annotations": {},
-        "startsAt": format_rfc3339(at("0")),
-        "endsAt": format_rfc3339(at(ends)),
-    }
-    return msgspec.json.encode({"receivedAt": at(received), "alerts": [alert], "status": "firing", "version": "4", "groupKey": "g"})
-
-
 def test_an_alert_lasts_until_the_end_its_message_names() -> None:
     frame = many(1, status=2, since=0)
-    frame.extras[0] = msgspec.convert([0, None, T0 + 4 * MINUTE], type=type_of_extra())
+    frame.extras[0] = Extra(expires=T0 + 4 * MINUTE)
     machine = Machine(a_control())
     outcome = follow(machine, [frame, a_tick("3m"), a_tick("5m")])
     assert stretches(outcome) == [("0", "240", None)]
 
 
-def type_of_extra() -> type:
-    from correlator.frames.frame import Extra  # noqa: PLC0415 - one test
-
-    return Extra
-
-
 def test_a_label_outside_the_identity_that_changes_is_an_update() -> None:
     control = a_control(rule_set=RuleSet(identity=Identity(ignore=("replica",))))
     machine = Machine(control)
-    events = [an_event(labels={"replica": "a"}), an_event(said="30s", labels={"replica": "b"}), an_event(said="40s", labels={"replica": "b"})]
+    events = [
+        an_event(labels={"replica": "a"}),
+        an_event(said="30s", labels={"replica": "b"}),
+        an_event(said="40s", labels={"replica": "b"}),
+    ]
     outcome = follow(machine, frames_of([[event] for event in events], control))
     assert machine.verdicts == {Verdict.REJECTED: 0, Verdict.NEW: 1, Verdict.UPDATE: 1, Verdict.REPEAT: 1, Verdict.LATE: 0}
     assert b'"replica":"b"' in bytes(outcome.open_stretches[0].labels)

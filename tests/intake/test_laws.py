@@ -143,6 +143,18 @@ def test_a_run_is_broken_by_other_labels_outside_the_identity() -> None:
     assert [msgspec.json.decode(frame.news[row].labels)["pod"] for row in range(4)] == list("xyxy")
 
 
+def test_another_writing_folds_even_where_other_labels_share_the_fingerprint() -> None:
+    rules = RuleSet(identity=Identity(ignore=("pod",)))
+    records = [
+        b'{"at":1772366400000,"status":"firing","labels":{"alertname":"a","pod":"x"}}',
+        b'{"at":1772366400001,"status":"firing","labels":{"alertname":"a","pod":"y"}}',
+        b'{"at":1772366400002,"status":"firing","labels":{"pod": "x", "alertname": "a"}}',
+        b'{"at":1772366400003,"status":"firing","labels":{"alertname":"a","pod":"x"}}',
+    ]
+    ((_, frame),) = feed(an_intake(rules=rules), records)[0].frames
+    assert frame.counts == [1, 1, 2]
+
+
 def test_alertname_is_always_part_of_the_identity() -> None:
     rules = Identity(ignore=("alertname", "pod")), Identity(only=("service",))
     for identity in rules:

@@ -59,10 +59,14 @@ def told(outputs: list[IntakeOutput]) -> list[Any]:
     ]
 
 
-def both_roads(records: list[bytes], rules: RuleSet, *, timestamps: list[Instant] | None, batch: int) -> tuple[list[Any], list[Any]]:
+def both_roads(
+    records: list[bytes], rules: RuleSet, *, timestamps: list[Instant] | None, batch: int, is_recording: bool | None = None
+) -> tuple[list[Any], list[Any]]:
     roads = []
     for road in (Intake, LongRoad):
-        intake = road("raw/0", Control(rules, SHOP), is_recording=timestamps is None, watermark=NOON)
+        intake = road(
+            "raw/0", Control(rules, SHOP), is_recording=timestamps is None if is_recording is None else is_recording, watermark=NOON
+        )
         outputs = feed(intake, records, timestamps=timestamps, batch=batch)
         roads.append(told([*outputs, intake.end()]))
     return roads[0], roads[1]
@@ -79,6 +83,15 @@ def test_the_short_road_equals_the_long_road_on_a_live_topic(records: list[bytes
     batch, wander = cut
     timestamps = [NOON + number * SECOND + wander[number] // 100 for number in range(len(records))]
     short, long = both_roads(records, rules, timestamps=timestamps, batch=batch)
+    assert short == long
+
+
+@given(streams(), RULES, st.integers(1, 15))
+def test_the_short_road_equals_the_long_road_in_a_recording_with_arrivals_of_its_records(
+    records: list[bytes], rules: RuleSet, batch: int
+) -> None:
+    timestamps = [NOON + number * SECOND for number in range(len(records))]
+    short, long = both_roads(records, rules, timestamps=timestamps, batch=batch, is_recording=True)
     assert short == long
 
 

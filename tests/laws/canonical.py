@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from correlator.model.incident import AlertDocument, IncidentDocument, IncidentState, Member
+
 from tests.builders import Outcome
 
 FREE_LABELS: Final = ("replica",)

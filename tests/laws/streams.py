@@ -7,11 +7,42 @@ from hypothesis import strategies as st
 
 from correlator.model.instant import MINUTE, SECOND, Duration, Instant
 from correlator.model.rule import AlertRule, Expiry, Grouping, Identity, Matcher, MatchOperator, RuleSet
+
 from tests.builders import T0, a_control, an_event
 
 REORDER: Final = 10 * SECOND
-GAPS: Final = (0, 0, 1, SECOND, 5 * SECOND, REORDER - 1, REORDER, REORDER + 1, 30 * SECOND, MINUTE, 4 * MINUTE, 15 * MINUTE - 1, 15 * MINUTE, 15 * MINUTE + 1)
-DELAYS: Final = (0, 0, 0, 0, 1, SECOND, REORDER - 1, REORDER, REORDER + 1, 45 * SECOND, 3 * MINUTE, 15 * MINUTE, 15 * MINUTE + 1, 20 * MINUTE)
+GAPS: Final = (
+    0,
+    0,
+    1,
+    SECOND,
+    5 * SECOND,
+    REORDER - 1,
+    REORDER,
+    REORDER + 1,
+    30 * SECOND,
+    MINUTE,
+    4 * MINUTE,
+    15 * MINUTE - 1,
+    15 * MINUTE,
+    15 * MINUTE + 1,
+)
+DELAYS: Final = (
+    0,
+    0,
+    0,
+    0,
+    1,
+    SECOND,
+    REORDER - 1,
+    REORDER,
+    REORDER + 1,
+    45 * SECOND,
+    3 * MINUTE,
+    15 * MINUTE,
+    15 * MINUTE + 1,
+    20 * MINUTE,
+)
 SERVICES: Final = ("db", "cart", "web", "mail", "nowhere")
 
 

@@ -1,4 +1,4 @@
-"""Laws of state: a restart anywhere changes nothing, every item has one verdict, equal frames give equal bytes, indexes equal plain scans."""
+"""Laws of state: restarts change nothing, every item has one verdict, equal frames give equal bytes, indexes equal plain scans."""
 
 import hashlib
 import os
@@ -17,6 +17,7 @@ from correlator.frames.frame import Frame
 from correlator.model.incident import encode_document, encode_incident
 from correlator.model.instant import NEVER
 from correlator.state.records import Incident
+
 from tests.builders import frames_of
 from tests.laws.streams import Item, controls, streams
 from tests.laws.test_same import LONG, cuts, split
@@ -48,8 +49,8 @@ def a_machine(control: Control, rows: dict[bytes, bytes] | None = None) -> Machi
     return machine
 
 
-@given(streams(gaps=LONG), cuts, controls, st.integers(0, 30), st.integers(0, 4))
-def test_a_restart_at_any_frame_changes_no_byte(items: list[Item], places: list[int], control: Control, at: int, back: int) -> None:
+@given(items=streams(gaps=LONG), places=cuts, control=controls, at=st.integers(0, 30), back=st.integers(0, 4))
+def test_a_restart_at_any_frame_changes_no_byte(items: list[Item], places: list[int], *, control: Control, at: int, back: int) -> None:
     """Checkpoint at a frame, crash some frames later, step those again muted, go on."""
     frames = frames_of(split([item.written() for item in items], places), control)
     crash = at % (len(frames) + 1)
@@ -111,8 +112,8 @@ def places_equal_a_scan(machine: Machine) -> None:
 def places_of(grouper: Grouper) -> set[tuple[str, str]]:
     return {
         (identifier, entity)
-        for scope in grouper._scopes.values()  # noqa: SLF001
-        for entity, here in scope.places.items()
+        for scope in grouper._places.values()  # noqa: SLF001 - the index under test
+        for entity, here in scope.items()
         for identifier in here
     }
 

@@ -1,5 +1,8 @@
 """Laws of sameness: batching, order within `reorder`, partitioning, guesses and resends change nothing that matters."""
 
+from itertools import pairwise
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +11,7 @@ from correlator.frames.control import Control
 from correlator.frames.frame import Frame
 from correlator.intake.pipeline import Intake
 from correlator.model.instant import MINUTE
+
 from tests.builders import T0, a_tick, follow, frames_of, over_the_log
 from tests.laws.canonical import Canonical, canonical
 from tests.laws.streams import GAPS, REORDER, Item, controls, streams
@@ -21,21 +25,21 @@ def outcome_of(batches: list[list[bytes]], control: Control, *, guesses: bool = 
 
 def split(values: list[bytes], cuts: list[int]) -> list[list[bytes]]:
     places = sorted({0, len(values), *[cut % (len(values) + 1) for cut in cuts]})
-    return [values[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [values[start:end] for start, end in pairwise(places)]
 
 
 cuts = st.lists(st.integers(0, 100), max_size=8)
 
 
-@given(streams(gaps=LONG), cuts, controls, st.booleans())
-def test_any_split_into_batches_gives_the_same(items: list[Item], places: list[int], control: Control, with_arrival: bool) -> None:  # noqa: FBT001
+@given(items=streams(gaps=LONG), places=cuts, control=controls, with_arrival=st.booleans())
+def test_any_split_into_batches_gives_the_same(items: list[Item], places: list[int], *, control: Control, with_arrival: bool) -> None:
     values = [item.written(with_arrival=with_arrival) for item in items]
     assert outcome_of(split(values, places), control) == outcome_of([values], control)
 
 
-@given(streams(delays=(0,)), st.randoms(use_true_random=False), cuts, controls)
-def test_order_within_reorder_changes_nothing(items: list[Item], random: object, places: list[int], control: Control) -> None:
-    pull = [item.at + random.randrange(REORDER) for item in items]  # type: ignore[attr-defined]
+@given(items=streams(delays=(0,)), random=st.randoms(use_true_random=False), places=cuts, control=controls)
+def test_order_within_reorder_changes_nothing(items: list[Item], random: Random, *, places: list[int], control: Control) -> None:
+    pull = [item.at + random.randrange(REORDER) for item in items]
     moved = [item for _, item in sorted(zip(pull, items, strict=True), key=lambda pair: pair[0])]
     values = [item.written(with_arrival=False) for item in items]
     shuffled = [item.written(with_arrival=False) for item in moved]
@@ -61,41 +65,44 @@ def test_resends_change_counts_only(items: list[Item], again: list[tuple[int, in
 
 
 def delivered(items: list[Item], partition_of: list[int], control: Control, *, partitions: int, lags: list[int]) -> list[Frame]:
-    """Deliver a stream over several partitions as live intakes do: each ticks at least every four minutes, some frames come late."""
+    """Deliver a stream over several partitions as live intakes do.
+
+    Each ticks at least every four minutes of log time. `lags` delay frames, less than `max_hold`; a partition's frames keep their order.
+    """
     intakes = [Intake(f"raw-{number}", control, is_recording=True, watermark=T0) for number in range(partitions)]
-    frames: list[tuple[int, int, Frame]] = []
-    offsets = [0] * partitions
-    end = items[-1].arrival
-    instants = sorted({*[item.arrival for item in items], *range(T0, end + 4 * MINUTE, 4 * MINUTE)})
-    for moment, instant in enumerate(instants):
-        for number, intake in enumerate(intakes):
-            mine = [item.written() for place, item in enumerate(items) if item.arrival == instant and partition_of[place] % partitions == number]
-            lag = lags[(moment + number) % len(lags)] if lags else 0
-            output = intake.step(range(offsets[number], offsets[number] + len(mine)), mine)
-            offsets[number] += len(mine)
-            for _, frame in (*output.frames, *intake.tick(instant).frames):
-                frames.append((instant + lag, number, over_the_log(frame)))
-    in_order: list[Frame] = []
-    last = [0] * partitions
-    for due, number, frame in frames:
-        last[number] = max(last[number], due)
-        frames[len(in_order)] = (last[number], number, frame)
-        in_order.append(frame)
-    ordered = [frame for _, _, frame in sorted(frames, key=lambda entry: entry[0])]
+    arrived: list[tuple[int, Frame]] = []
+    for number, intake in enumerate(intakes):
+        mine = [item for place, item in enumerate(items) if partition_of[place] % partitions == number]
+        due = 0
+        for moment, instant in enumerate(instants_of(items)):
+            due = max(due, instant + (lags[(moment + number) % len(lags)] if lags else 0))
+            arrived += [(due, over_the_log(frame)) for frame in read_at(intake, instant, mine)]
     registered = [a_tick(T0, source=f"raw-{number}") for number in range(partitions)]
     ended = [over_the_log(frame) for intake in intakes for _, frame in intake.end().frames]
-    return [*registered, *ordered, *ended]
+    return [*registered, *[frame for _, frame in sorted(arrived, key=lambda entry: entry[0])], *ended]
+
+
+def instants_of(items: list[Item]) -> list[int]:
+    return sorted({*[item.arrival for item in items], *range(T0, items[-1].arrival + 4 * MINUTE, 4 * MINUTE)})
+
+
+def read_at(intake: Intake, instant: int, mine: list[Item]) -> list[Frame]:
+    """Let an intake read what arrives at an instant, and say that there is no more."""
+    earlier = sum(item.arrival < instant for item in mine)
+    values = [item.written() for item in mine if item.arrival == instant]
+    output = intake.step(range(earlier, earlier + len(values)), values)
+    return [frame for _, frame in (*output.frames, *intake.tick(instant).frames)]
 
 
 @given(
-    streams(),
-    st.lists(st.integers(0, 2), min_size=24, max_size=24),
-    st.integers(2, 3),
-    st.lists(st.integers(0, 50_000), max_size=5),
-    controls,
+    items=streams(),
+    partition_of=st.lists(st.integers(0, 2), min_size=24, max_size=24),
+    partitions=st.integers(2, 3),
+    lags=st.lists(st.integers(0, 50_000), max_size=5),
+    control=controls,
 )
 def test_any_split_over_partitions_gives_the_same(
-    items: list[Item], partition_of: list[int], partitions: int, lags: list[int], control: Control
+    items: list[Item], partition_of: list[int], *, partitions: int, lags: list[int], control: Control
 ) -> None:
     one = delivered(items, [0] * len(items), control, partitions=1, lags=[])
     many = delivered(items, partition_of, control, partitions=partitions, lags=lags)

@@ -1,5 +1,7 @@
 """Matchers as Alertmanager has them, rules by their digest, and which entity an alert belongs to."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from correlator.intake.route import Router
 from correlator.model.instant import HOUR, MINUTE
 from correlator.model.rule import NO_RULE, AlertRule, Expiry, Matcher, MatchOperator, RuleSet
-from correlator.model.topology import Edge, EdgeKind, Node, NodeKind, Topology
+from correlator.model.topology import DEPENDENTS_MOST, REMEMBERED_MOST, Edge, EdgeKind, Node, NodeKind, Topology
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,34 @@ def test_edges_are_found_from_both_ends() -> None:
         assert edge in topology.dependencies[edge.source]
         assert edge in topology.dependents[edge.target]
     assert sum(map(len, topology.dependencies.values())) == sum(map(len, topology.dependents.values())) == len(topology.edges)
+
+
+def a_chain(length: int) -> Topology:
+    names = [f"s{number}" for number in range(length)]
+    nodes = tuple([Node(name, NodeKind.SERVICE) for name in names])
+    return Topology(nodes, tuple([Edge(above, below, EdgeKind.CALLS) for above, below in pairwise(names)]))
+
+
+def test_all_dependents_are_those_that_a_fault_may_reach_nearest_first() -> None:
+    chain = a_chain(5)
+    assert chain.all_dependents("s4") == ("s3", "s2", "s1", "s0")
+    assert chain.all_dependents("s4") is chain.all_dependents("s4")
+    assert chain.all_dependents("s0") == chain.all_dependents("unknown") == ()
+
+
+def test_all_dependents_end_in_a_cycle_and_at_their_limit() -> None:
+    loop = Topology(edges=(Edge("a", "b", EdgeKind.CALLS), Edge("b", "a", EdgeKind.CALLS)))
+    assert loop.all_dependents("a") == ("b",)
+    assert len(a_chain(DEPENDENTS_MOST + 10).all_dependents(f"s{DEPENDENTS_MOST + 9}")) == DEPENDENTS_MOST
+
+
+def test_dependents_are_remembered_for_a_bounded_number_of_nodes() -> None:
+    chain = a_chain(3)
+    first = chain.all_dependents("s2")
+    for number in range(REMEMBERED_MOST):
+        chain.all_dependents(f"unknown{number}")
+    assert chain.all_dependents("s2") == first
+    assert chain.all_dependents("s2") is not first
 
 
 def test_labels_name_the_copy_of_the_graph_they_speak_of() -> None:

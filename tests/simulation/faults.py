@@ -10,10 +10,12 @@ LOST_REQUEST: Final = "lost request"
 LOST_REPLY: Final = "lost reply"
 CANCELLED: Final = "cancelled"
 FENCED: Final = "fenced"
+SLOW: Final = "nothing came"
 REDELIVERED: Final = "redelivered"
 REORDERED: Final = "reordered"
-KINDS: Final = (CRASH_BEFORE, CRASH_AFTER, LOST_REQUEST, LOST_REPLY, CANCELLED, FENCED, REDELIVERED, REORDERED)
-"""The process dies around a call; the call or its answer gets lost; the task is stopped there; a rival takes over there."""
+KINDS: Final = (CRASH_BEFORE, CRASH_AFTER, LOST_REQUEST, LOST_REPLY, CANCELLED, FENCED, SLOW, REDELIVERED, REORDERED)
+"""The process dies around a call; the call or its answer gets lost; the task is stopped there; a rival takes over there;
+a poll is given nothing though records wait."""
 
 _TASK_CALLS: Final = ("start", "committed", "bounds", "poll", "begin", "send", "send_offsets", "commit", "close")
 _CALLS: Final = {
@@ -41,20 +43,28 @@ def _cells() -> list[Cell]:
         kinds = KINDS[:4] if stage == "publisher" else KINDS[:6]
         for call in calls:
             cells += [Cell(stage, call, kind) for kind in kinds if call != "close" or kind not in (LOST_REQUEST, LOST_REPLY)]
-    return cells
+    return cells + [Cell(stage, "poll", SLOW) for stage, calls in _CALLS.items() if "poll" in calls]
 
 
 CELLS: Final = _cells()
-AT_FIRST: Final = [cell for cell in CELLS if cell.stage == "control"]
+_AT_FIRST: Final = [cell for cell in CELLS if cell.stage == "control"]
 """What can happen while rules are put in force, once a run."""
-LATER: Final = [cell for cell in CELLS if cell.stage != "control"]
+ONLY_ONCE: Final = ("begin", "send", "commit")
+"""Calls that are not made any more when they are."""
+_LATER: Final = [cell for cell in CELLS if cell.stage != "control"]
 Counts = Counter[Cell]
 
 
 def a_plan(seed: int) -> list[Cell]:
     """Answer the faults of a run, in order; consecutive seeds go through all cells evenly."""
-    first = _turns(AT_FIRST, seed, each=5)
-    return first + _turns(LATER, seed, each=14)
+    once = _turns([cell for cell in _AT_FIRST if cell.call in ONLY_ONCE], seed, each=4)
+    often = _turns([cell for cell in _AT_FIRST if cell.call not in ONLY_ONCE], seed, each=3)
+    return sorted(once, key=_ends_it) + often + _turns(_LATER, seed, each=20)
+
+
+def _ends_it(cell: Cell) -> bool:
+    """Answer whether the rules are in force after this fault."""
+    return cell.kind == FENCED or (cell.call, cell.kind) in (("commit", CRASH_AFTER), ("commit", LOST_REPLY))
 
 
 def _turns(cells: list[Cell], seed: int, *, each: int) -> list[Cell]:
@@ -64,7 +74,7 @@ def _turns(cells: list[Cell], seed: int, *, each: int) -> list[Cell]:
 
 
 def parse_plan(text: str) -> list[Cell]:
-    """Read a plan as it is printed: `stage.call.kind` in order, separated by commas; underscores stand for blanks. Raises ValueError."""
+    """Read a plan as it is printed: `stage.call.kind` in order, separated by commas; tildes stand for blanks. Raises ValueError."""
     cells = [Cell(*part.split(".")) for part in text.replace("~", " ").split(",") if part]
     unknown = [cell for cell in cells if cell not in CELLS]
     if unknown:

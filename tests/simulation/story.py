@@ -13,6 +13,7 @@ from correlator.frames.control import Control
 from correlator.model.instant import MINUTE, SECOND, Duration, Instant
 from correlator.model.rule import AlertRule, Expiry, Grouping, Identity, Matcher, MatchOperator, Retention, RuleSet
 from correlator.model.topology import Edge, EdgeKind, Node, NodeKind, Topology
+
 from tests.builders import T0
 
 SLOT: Final = SECOND
@@ -63,7 +64,8 @@ class Story(msgspec.Struct, frozen=True):
         kind = "a recording" if self.is_recording else "live"
         rules = ", ".join(rule.name for rule in self.control.rules.alerts) or "none"
         records = sum(len(delivery.values) for delivery in self.deliveries)
-        return f"{kind}, {self.partitions} partitions, {len(self.domains)} domains, {records} records in {self.slots} slots, alert rules: {rules}"
+        shape = f"{self.partitions} partitions, {len(self.domains)} domains"
+        return f"{kind}, {shape}, {records} records in {self.slots} slots, alert rules: {rules}"
 
 
 def items_of(value: bytes) -> int:

@@ -13,14 +13,15 @@ import msgspec
 
 from correlator.model.instant import SECOND, Instant
 from correlator.runtime.memory import MemoryLog, MemoryWriter
-from correlator.runtime.ports import Batch, Fenced, Messages, OffsetOutOfRange, Position, TopicPartition, Transient
+from correlator.runtime.ports import Batch, Fenced, Headers, OffsetOutOfRange, Position, TopicPartition, Transient
+
 from tests.builders import T0
-from tests.simulation.faults import CANCELLED, CRASH_AFTER, CRASH_BEFORE, FENCED, LOST_REPLY, LOST_REQUEST, Cell, Counts
+from tests.simulation.faults import CANCELLED, CRASH_AFTER, CRASH_BEFORE, FENCED, LOST_REPLY, LOST_REQUEST, SLOW, Cell, Counts
 
 STEPS_MOST: Final = 20_000
 """Steps in which every slot of virtual time must come to rest."""
-_GHOST_SLOTS_MOST: Final = 8
-_DOWN_SLOTS_MOST: Final = 6
+_EMPTY_POLLS: Final = 2
+_FROZEN_SLOTS_MOST: Final = 8
 
 
 class CrashError(Exception):
@@ -41,17 +42,18 @@ class Task(msgspec.Struct, frozen=True):
 class Client:
     """One process with one task. `makes` makes the task anew; it ends by itself, or never."""
 
-    def __init__(self, name: str, stage: str, makes: Callable[[], Task], *, is_forever: bool = True) -> None:
+    def __init__(self, name: str, stage: str, makes: Callable[[], Task], *, down_slots_most: int = 7) -> None:
         self.name = name
         self.stage = stage
         self.makes = makes
-        self.is_forever = is_forever
+        self.down_slots_most = down_slots_most
         self.coroutine: Coroutine[object, None, None] | None = None
-        self.is_ghost = False
+        self.has_rival = False
         self.is_dead = False
         self.is_done = False
-        self.is_idle = False
+        self.empty_polls = 0
         self.sleeps_until = 0
+        self.slow_until = 0
         self.wishes: str | None = None
 
     async def life(self) -> None:
@@ -63,9 +65,13 @@ class Client:
         except (Transient, OffsetOutOfRange, CancelledError):
             pass
         except Fenced:
-            self.is_done = self.is_ghost
-            law(self.is_ghost, f"{self.name} was fenced without a rival")
+            law(self.has_rival, f"{self.name} was fenced and never had a rival")
         await task.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Answer whether the task has found nothing twice: one empty poll may be a part of a restore."""
+        return self.empty_polls >= _EMPTY_POLLS
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -73,32 +79,36 @@ class Commit(msgspec.Struct, frozen=True):
 
     writer: str | None
     epoch: int
-    sent: list[tuple[TopicPartition, list[tuple[Instant, bytes | None, bytes | None, object]]]]
+    sent: list[tuple[TopicPartition, list[tuple[Instant, bytes | None, bytes | None, Headers]]]]
     positions: dict[tuple[str, TopicPartition], Position]
 
 
 class HistoryLog(MemoryLog):
     """The log in memory, which also remembers every commit and tells whether a read found anything."""
 
-    def __init__(self, on_call: Callable[[str], None], on_read: Callable[[bool], None], clock: Callable[[], Instant]) -> None:
-        super().__init__(on_call=on_call, clock=clock)
+    def __init__(self, world: "World") -> None:
+        super().__init__(on_call=world.on_call, clock=lambda: world.now, cleans=world.random.random() < 0.5)
         self.history: list[Commit] = []
-        self._on_read = on_read
+        self._world = world
 
     def write(self, writer: MemoryWriter) -> None:
         """See `MemoryLog.write`."""
         super().write(writer)
         self.history.append(Commit(writer.transactional_id, writer.epoch, list(writer.sent), dict(writer.positions)))
+        self._world.wake()
 
     def read(self, tp: TopicPartition, position: int, *, most: int) -> tuple[Batch, int]:
         """See `MemoryLog.read`."""
+        if self._world.is_slow():
+            return Batch(), position
         batch, after = super().read(tp, position, most=most)
-        self._on_read(len(batch) > 0)
+        self._world.on_read(len(batch) > 0)
         return batch, after
 
     def records(self, topic: str) -> list[tuple[TopicPartition, bytes | None, bytes | None]]:
         """Answer all records that were ever committed to a topic, in order: partition, key, value."""
-        return [(tp, record[1], record[2]) for commit in self.history for tp, records in commit.sent if tp.topic == topic for record in records]
+        sent = [pair for commit in self.history for pair in commit.sent if pair[0].topic == topic]
+        return [(tp, record[1], record[2]) for tp, records in sent for record in records]
 
 
 class World:
@@ -109,9 +119,10 @@ class World:
         self.slot = 0
         self.counts = Counts()
         self.clients: list[Client] = []
-        self.log = HistoryLog(self._on_call, self._on_read, lambda: self.now)
         self.now: Instant = T0
+        self.log = HistoryLog(self)
         self.armed: Cell | None = None
+        self.next_armed: list[Cell] = []
         self.trail: list[str] = []
         self._patience = 0
         self._current: Client | None = None
@@ -133,7 +144,7 @@ class World:
         """Note a fault."""
         self.counts[cell] += 1
         self.trail.append(f"slot {self.slot}: {where}: {cell.stage} {cell.call}, {cell.kind}")
-        self.armed = None
+        self.armed = self.next_armed.pop(0) if self.next_armed else None
 
     # Steps
 
@@ -151,8 +162,12 @@ class World:
         """Let time pass; whoever waited for it looks again."""
         self.slot += 1
         self.now += duration
+        self.wake()
+
+    def wake(self) -> None:
+        """Let every client look again: there may be something for it."""
         for client in self.clients:
-            client.is_idle = False
+            client.empty_polls = 0
 
     def _is_busy(self, client: Client) -> bool:
         return not (client.is_done or client.is_idle) and client.sleeps_until <= self.slot
@@ -174,10 +189,12 @@ class World:
 
     def _grant(self, client: Client) -> None:
         """Do what the hook wished for and could not do while the client ran."""
-        wish, client.wishes = client.wishes, None
+        wish = client.wishes
         if wish == FENCED:
+            client.wishes = None
             self._supersede(client)
         elif wish == CANCELLED:
+            client.wishes = None
             self.cancel(client)
 
     def cancel(self, client: Client) -> None:
@@ -197,31 +214,41 @@ class World:
         if client.coroutine is not None:
             client.is_dead = True
             client.coroutine.close()
-        client.coroutine, client.is_idle = None, False
-        if client.is_ghost:
-            client.is_done = True
-        elif client.is_forever:
-            client.sleeps_until = self.slot + self.random.choice((0, 0, 1, self.random.randint(0, _DOWN_SLOTS_MOST)))
-        if client.is_done:
+        client.coroutine, client.wishes, client.empty_polls = None, None, 0
+        client.sleeps_until = self.slot + self.random.choice((0, 0, self.random.randint(0, client.down_slots_most)))
+        if client.is_done or any(other.name == client.name for other in self.clients if other is not client):
             self.clients.remove(client)
 
     def _supersede(self, client: Client) -> None:
-        """Start a rival; the old one lives on as a ghost, perhaps frozen for a while."""
-        rival = Client(client.name, client.stage, client.makes, is_forever=client.is_forever)
-        client.is_ghost, client.name = True, f"{client.name}, a ghost"
-        client.sleeps_until = self.slot + self.random.choice((0, 0, self.random.randint(0, _GHOST_SLOTS_MOST)))
-        self.add(rival)
+        """Start a rival. The old one lives on, perhaps frozen for a while; the first of the two to end is not made anew."""
+        rival = self.add(Client(client.name, client.stage, client.makes, down_slots_most=client.down_slots_most))
+        client.has_rival = rival.has_rival = True
+        frozen = self.random.choice((0, 0, self.random.randint(0, _FROZEN_SLOTS_MOST)))
+        client.sleeps_until = self.slot + (frozen if client.down_slots_most else 0)
         for _ in range(self.random.choice((0, 2, 2, 4, 40))):
-            if rival.coroutine is not None or not rival.is_done:
+            if rival in self.clients:
                 self.step(rival)
 
     # What the log tells
 
-    def _on_read(self, found: bool) -> None:  # noqa: FBT001 - one claim, told by the log
-        if self._current is not None:
-            self._current.is_idle = not found
+    def is_slow(self) -> bool:
+        """Answer whether this poll shall find nothing: the one at which the fault happened, and perhaps others for a while."""
+        client = self._current
+        if client is None:
+            return False
+        if client.wishes == SLOW:
+            client.wishes = None
+            client.slow_until = self.slot + self.random.choice((0, self.random.randint(0, 2 * client.down_slots_most)))
+            return True
+        return self.slot < client.slow_until
 
-    def _on_call(self, call: str) -> None:
+    def on_read(self, found: bool) -> None:  # noqa: FBT001 - one claim, told by the log
+        """Note whether the client found anything."""
+        if self._current is not None:
+            self._current.empty_polls = 0 if found else self._current.empty_polls + 1
+
+    def on_call(self, call: str) -> None:
+        """Let the armed fault happen, if this is its call."""
         client = self._current
         if client is None:
             return
@@ -229,12 +256,12 @@ class World:
             raise CrashError(call)
         name, _, moment = call.partition(":")
         if name != "poll":
-            client.is_idle = False
+            client.empty_polls = 0
         self._strike(client, name, moment)
 
     def _strike(self, client: Client, name: str, moment: str) -> None:
         cell = self.armed
-        if cell is None or (cell.stage, cell.call) != (client.stage, name) or client.is_ghost:
+        if cell is None or (cell.stage, cell.call) != (client.stage, name):
             return
         if (cell.kind in (CRASH_AFTER, LOST_REPLY)) != (moment == "after"):
             return
@@ -254,10 +281,3 @@ def law(is_kept: bool, fact: str) -> None:  # noqa: FBT001 - a law is a claim an
     """Fail with a fact that a person can follow, unless the law is kept."""
     if not is_kept:
         raise BrokenLawError(fact)
-
-
-async def send(writer: MemoryWriter, tp: TopicPartition, messages: Messages) -> None:
-    """Send one transaction of one partition."""
-    await writer.begin()
-    await writer.send(tp, messages)
-    await writer.commit()

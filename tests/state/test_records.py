@@ -10,6 +10,7 @@ from correlator.model.version import NewerVersionError
 from correlator.state.records import (
     ROW_VERSION,
     Alert,
+    Gone,
     Hit,
     Incident,
     Turn,
@@ -47,6 +48,9 @@ def an_alert() -> Alert:
         hold=9,
         keep=10,
         guess="g",
+        denied=11,
+        sighted=12,
+        former=("h",),
     )
 
 
@@ -62,6 +66,8 @@ def an_incident() -> Incident:
         hits={"checkout": hit},
         guesses={FINGERPRINT: 4},
         why=[Why.JOINED],
+        unlisted=5,
+        gone={FINGERPRINT: Gone(b"{}", None, 1, 2)},
     )
 
 

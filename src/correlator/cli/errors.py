@@ -1,7 +1,10 @@
 """What every command answers when its input or configuration fails: one clear line each, and exit code 2."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import click
@@ -9,7 +12,7 @@ import click
 from correlator.config.problem import ConfigError
 from correlator.frames.codec import NewerVersionError
 from correlator.runtime.files import InputError
-from correlator.runtime.ports import PortError
+from correlator.runtime.ports import Fenced, PortError
 
 DONE: Final = 0
 FINDINGS: Final = 1
@@ -23,15 +26,25 @@ class FailedError(click.ClickException):
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn expected failures into a message and exit code 2; anything else is a bug and shows its trace."""
+def explained(results: Path | None = None) -> Iterator[None]:
+    """Turn expected failures into a message and exit code 2; anything else is a bug and shows its trace.
+
+    `results` is the folder that is written to, for errors that do not say where they occurred.
+    """
     try:
         yield
     except ConfigError as error:
         raise FailedError("\n".join(str(problem) for problem in error.problems)) from error
+    except Fenced as error:
+        message = f"another process took over this log, and this one stopped: {error}; run one at a time"
+        raise FailedError(message) from error
     except (InputError, PortError, NewerVersionError) as error:
         raise FailedError(str(error)) from error
+    except BrokenPipeError as error:  # whoever read us (`head`, say) has had enough, and needs no message
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        raise click.exceptions.Exit(USAGE) from error
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        message = f"{where}{error.strerror or error}; nothing further was written"
+        where = error.filename or results
+        place = f"{where}: " if where else ""
+        message = f"{place}{error.strerror or error}; nothing further was written"
         raise FailedError(message) from error

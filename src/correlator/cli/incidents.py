@@ -7,17 +7,20 @@ from pathlib import Path
 import click
 import msgspec
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
-from correlator.cli.errors import explained
+from correlator.cli.errors import FailedError, explained
 from correlator.cli.service import config_option, embedded_option, opened_log, settings_of
 from correlator.config.settings import Settings
 from correlator.model.incident import IncidentDocument
-from correlator.runtime.ports import Log, TopicPartition
+from correlator.runtime.ports import Log, Refused, TopicPartition
 from correlator.runtime.topics import Topics
 
 _RECORDS = 500
 _POLL_MS = 250
+_NUMBERS = ("alerts", "firing")
+_WIDEST = 10_000
 
 
 @click.command()
@@ -37,7 +40,7 @@ def incidents(*, config: str | None, embedded: Path | None, follow: bool, as_jso
 
 async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
     newest: dict[bytes, bytes] = {}
-    async with opened_log(embedded) as log:
+    async with opened_log(embedded, must_exist=True) as log:
         async for key, body in _documents(log, settings, is_endless=False):
             newest.pop(key, None)
             if body is not None:
@@ -46,11 +49,11 @@ async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> 
         for body in newest.values():
             click.echo(body)
     else:
-        Console().print(_table([msgspec.json.decode(body, type=IncidentDocument) for body in newest.values()]))
+        print_table([msgspec.json.decode(body, type=IncidentDocument) for body in newest.values()])
 
 
 async def _follow(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
-    async with opened_log(embedded) as log:
+    async with opened_log(embedded, must_exist=True) as log:
         async for _, body in _documents(log, settings, is_endless=True):
             if body is not None:
                 click.echo(body if as_json else one_line(msgspec.json.decode(body, type=IncidentDocument)))
@@ -59,7 +62,7 @@ async def _follow(settings: Settings, embedded: Path | None, *, as_json: bool) -
 async def _documents(log: Log, settings: Settings, *, is_endless: bool) -> AsyncIterator[tuple[bytes, bytes | None]]:
     """Read all partitions of the incidents topic in turn; ends when all are read, unless `is_endless`."""
     topic = Topics(settings.prefix).incidents
-    partitions = [TopicPartition(topic, number) for number in range(await log.partitions(topic))]
+    partitions = [TopicPartition(topic, number) for number in range(await _partitions(log, topic))]
     readers = [log.reader(tp) for tp in partitions]
     ends = [(await log.bounds(tp)) for tp in partitions]
     for reader, (first, _) in zip(readers, ends, strict=True):
@@ -75,15 +78,34 @@ async def _documents(log: Log, settings: Settings, *, is_endless: bool) -> Async
             return
 
 
+async def _partitions(log: Log, topic: str) -> int:
+    try:
+        return await log.partitions(topic)
+    except Refused as error:
+        message = f"no incidents yet; start `correlator run` with the same options ({error})"
+        raise FailedError(message) from error
+
+
 def one_line(document: IncidentDocument) -> str:
     """Write an incident on one line."""
     return f"{document.updated}  {document.id}  r{document.revision:<3} {document.state:<9} {document.priority}  {document.title}"
 
 
+def print_table(documents: list[IncidentDocument]) -> None:
+    """Print incidents as a table: as wide as the terminal, or, into a file or pipe, as wide as the longest line, one line each."""
+    if not documents:
+        click.echo("no incidents")
+        return
+    table, console = _table(documents), Console(highlight=False)
+    if not console.is_terminal:
+        console.width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    console.print(table)
+
+
 def _table(documents: list[IncidentDocument]) -> Table:
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("opened", "state", "priority", "incident", "alerts", "firing", "owner", "id"):
-        table.add_column(column)
+        table.add_column(column, justify="right" if column in _NUMBERS else "left", overflow="fold", no_wrap=column in ("opened", "id"))
     for document in documents:
         counts = document.counts
         table.add_row(

@@ -8,7 +8,7 @@ import msgspec
 
 from correlator.cli.errors import DONE, FINDINGS, explained
 from correlator.intake.formats import Format
-from correlator.runtime.files import read_records
+from correlator.runtime.files import check_readable, read_records
 from correlator.runtime.inspect import Inspector, Item
 
 _BATCH_RECORDS: Final = 1_000
@@ -26,6 +26,7 @@ def parse(context: click.Context, files: Sequence[str], *, form: str, as_json: b
     """
     is_clean = True
     with explained():
+        check_readable(files)
         for item in _items(files, Format(form)):
             is_clean = is_clean and item.verdict == "accepted"
             click.echo(msgspec.json.encode(item))
@@ -36,6 +37,6 @@ def _items(files: Sequence[str], form: Format) -> Iterator[Item]:
     for path in files:
         inspector = Inspector(path, form)
         for batch in read_records(path, size=_BATCH_RECORDS):
-            for line, value in zip(batch.lines, batch.values, strict=True):
-                yield from inspector.inspect(value, line)
+            for number, (line, value) in enumerate(zip(batch.lines, batch.values, strict=True), batch.item):
+                yield from inspector.inspect(value, line, item=number if batch.is_document else 0)
         yield from inspector.end()

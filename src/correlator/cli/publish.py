@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from correlator.cli.errors import explained
+from correlator.cli.errors import FailedError, explained
 from correlator.cli.progress import progress
 from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
 from correlator.config.settings import Settings
-from correlator.runtime.files import Records, input_bytes, read_merged
+from correlator.runtime.files import Records, check_readable, input_bytes, read_merged
 from correlator.runtime.publish import publish as publish_batches
 from correlator.runtime.topics import Topics
 
@@ -29,7 +29,8 @@ def publish(files: Sequence[str], *, config: str | None, embedded: Path | None, 
     """Publish the events of FILE (JSON lines or one document; - for standard input), in order."""
     with explained():
         settings = settings_of(config)
-        name = topic if topic is not None else settings.topics[0].name
+        name = _known_topic(settings, topic)
+        check_readable(files)
         with progress("publish", input_bytes(files)) as advance:
             cpu = time.process_time()
             batches = read_merged(list(files), size=BATCH_RECORDS, advance=advance)
@@ -38,6 +39,15 @@ def publish(files: Sequence[str], *, config: str | None, embedded: Path | None, 
     click.echo(
         json_line({"records": records, "topic": name, "cpu_s": round(cpu, 4)}) if as_json else f"{records} records published to {name}"
     )
+
+
+def _known_topic(settings: Settings, name: str | None) -> str:
+    """Answer the topic to publish to: the one asked for, if the settings know it, else their first."""
+    known = [topic.name for topic in settings.topics]
+    if name is not None and name not in known:
+        message = f"the settings have no topic '{name}'; they have {', '.join(known)}"
+        raise FailedError(message)
+    return name if name is not None else known[0]
 
 
 async def _publish(settings: Settings, embedded: Path | None, topic: str, *, batches: Iterator[Records], marks_end: bool) -> int:

@@ -10,7 +10,7 @@ from correlator.cli.errors import explained
 from correlator.cli.progress import progress
 from correlator.config.load import load_rules, load_topology
 from correlator.frames.control import Control
-from correlator.runtime.files import input_bytes, read_merged
+from correlator.runtime.files import check_readable, input_bytes, read_merged
 from correlator.runtime.replay import BATCH_RECORDS, Replay, ReplaySummary
 
 
@@ -25,8 +25,9 @@ def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[st
 
     DIR gets incidents.jsonl, alerts.jsonl, dead-letters.jsonl and funnel.json. Exits 0 whatever the events' verdicts.
     """
-    with explained(), progress("replay", input_bytes(events)) as advance:
+    with explained(out), progress("replay", input_bytes(events)) as advance:
         control = load_control(rules, topology)
+        check_readable(events)
         summary = Replay(control, out).run(read_merged(list(events), size=BATCH_RECORDS, advance=advance))
     click.echo(json.dumps(as_document(summary)) if as_json else _text(summary, out))
 
@@ -48,7 +49,7 @@ def as_document(summary: ReplaySummary) -> dict[str, object]:
 def _text(summary: ReplaySummary, out: Path) -> str:
     verdicts = summary.funnel["verdicts"]
     assert isinstance(verdicts, dict)
-    counted = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count) or "nothing to judge"
     return (
         f"{summary.events} items: {counted}\n"
         f"{summary.stretches} firing stretches in {summary.incidents} incidents, {summary.dead_letters} dead letters, "

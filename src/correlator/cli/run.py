@@ -49,7 +49,7 @@ def run(
         raise FailedError(message)
     with explained():
         settings = settings_of(config)
-        control = load_control(rules or _existing(settings.rules), topology or _existing(settings.topology))
+        control = load_control(rules or _existing(settings.rules, "rules"), topology or _existing(settings.topology, "topologies"))
         telemetry = Telemetry()
         cpu = time.process_time()
         runner = _Run(settings, control, telemetry)
@@ -60,9 +60,9 @@ def run(
         click.echo(json_line({"events": int(value or 0), "cpu_s": round(cpu, 4)}))
 
 
-def _existing(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out default folders that are not there: a laptop may have neither rules nor topologies."""
-    return tuple([path for path in paths if Path(path).exists()])
+def _existing(paths: tuple[str, ...], default: str) -> tuple[str, ...]:
+    """Leave out a default folder that is not there: a laptop may have neither rules nor topologies. Any other missing path is a mistake."""
+    return tuple([path for path in paths if Path(path).name != default or Path(path).exists()])
 
 
 class _Run:

@@ -9,6 +9,7 @@ import msgspec
 
 from correlator.cli.errors import FailedError
 from correlator.config.settings import Settings, TopicSettings, load_settings
+from correlator.runtime.database import FILE_NAME
 from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.ports import Log
 
@@ -26,10 +27,13 @@ def settings_of(config: str | None) -> Settings:
 
 
 @asynccontextmanager
-async def opened_log(embedded: Path | None) -> AsyncIterator[Log]:
-    """Open the log that the options name. Raises `PortError`."""
+async def opened_log(embedded: Path | None, *, must_exist: bool = False) -> AsyncIterator[Log]:
+    """Open the log that the options name, made when missing unless it must exist. Raises `PortError`."""
     if embedded is None:
         message = "name a folder with --embedded DIR; running on Kafka is not built yet"
+        raise FailedError(message)
+    if must_exist and not (embedded / FILE_NAME).exists():
+        message = f"{embedded}: there is no log here; `correlator publish --embedded {embedded} FILE` makes one"
         raise FailedError(message)
     log = await EmbeddedLog.open(embedded)
     try:

@@ -77,7 +77,7 @@ class IncidentBook:
         alert = joining.alert
         if not incident.members:
             incident.opened = incident.updated = joining.instant
-            incident.last_new = joining.onset
+            incident.last_new, incident.worst = joining.onset, 0
         if alert.incident != incident.id and alert.fingerprint not in incident.members:
             if len(incident.members) < MEMBERS_MOST:
                 incident.members[alert.fingerprint] = None
@@ -131,6 +131,7 @@ class IncidentBook:
 
     def sketch(self, incident: Incident, joining: Joining) -> Hit | None:
         """Note where a guessed alert lies, in an incident made of guesses alone; answers the hit when its entity is new there."""
+        incident.worst = max(incident.worst, joining.severity)
         return self._hit(incident, joining)
 
     def guessed_until(self, alert: Alert) -> Instant:
@@ -184,7 +185,10 @@ class IncidentBook:
         self._changed[incident.id] = None
 
     def _make_room(self) -> None:
-        """Forget incidents that are over when there are too many; looked at by their number alone, so that a restored machine does the same."""
+        """Forget incidents that are over when there are too many.
+
+        Whether to look depends on their number alone, so that a restored machine looks at the same moments.
+        """
         excess, share = len(self.incidents) - self._incidents_most, self._incidents_most // _SWEEPS + 1
         if excess < 0 or excess % share:
             return

@@ -5,7 +5,8 @@ Remembers alerts by fingerprint, turns that wait, and who must be woken when.
 
 Two roads. A firing statement about a steady alert moves `last_seen` at once: that commutes with everything that may still
 arrive, because firing times later than the position are kept (`Alert.recent`). Whatever may be a turn waits until the position
-reaches its effect and is judged in the order of (effect, at, fingerprint, status); timers run in the same order, after items of the same instant.
+reaches its effect and is judged in the order of (effect, at, fingerprint, status); timers run in the same order, after items
+of the same instant.
 """
 
 from enum import StrEnum
@@ -45,7 +46,10 @@ class ChangeKind(StrEnum):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One happening of one alert at one instant of the machine's position. `began` counts; `noted` only changes its document; `gone` brings a copy."""
+    """One happening of one alert at one instant of the machine's position.
+
+    `began` counts; `noted` only changes its document; `gone` brings a copy of what is forgotten.
+    """
 
     kind: ChangeKind
     alert: Alert
@@ -59,6 +63,7 @@ class Lifecycle:
 
     def __init__(self, rules: RuleSet, *, alerts_most: int = ALERTS_MOST) -> None:
         self.rules = rules
+        self._memory = _memory_of(rules)
         self.alerts: dict[bytes, Alert] = {}
         self.verdicts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
         self.evicted = 0
@@ -78,6 +83,7 @@ class Lifecycle:
     def adopt(self, rules: RuleSet) -> None:
         """Swap the rules; deadlines that they bring forward are brought forward."""
         self.rules = rules
+        self._memory = _memory_of(rules)
         self._is_timer_known = False
         for alert in self.alerts.values():
             self._wheel.schedule(alert)
@@ -179,7 +185,7 @@ class Lifecycle:
         """Take over labels outside the identity; answers 1 when any changed, else 0."""
         if alert.labels == labels or _LABELS.decode(alert.labels) == _LABELS.decode(labels):
             return 0
-        alert.labels = labels
+        alert.labels, alert.shown = labels, None
         self.noted.append(alert)
         return 1
 
@@ -263,10 +269,8 @@ class Lifecycle:
         alert.waiting -= 1
         self.waiting -= turn.count
         alert.count += turn.count
-        if turn.status == Status.FIRING:
-            change = self._judge_firing(alert, turn, instant)
-        else:
-            change = self._judge_resolved(alert, turn, instant)
+        judge = self._judge_firing if turn.status == Status.FIRING else self._judge_resolved
+        change = judge(alert, turn, instant)
         alert.sighted = max(alert.sighted, instant)
         self._settle(alert)
         if min(was_due, self._due(alert)) <= self._timer_due:
@@ -275,6 +279,7 @@ class Lifecycle:
 
     def _settle(self, alert: Alert) -> None:
         """Bring up to date what is derived from an alert's state."""
+        alert.shown = None
         alert.is_steady = self._is_steady(alert)
         self.touch(alert)
         self._wheel.schedule(alert)
@@ -292,12 +297,12 @@ class Lifecycle:
         is_relabelled = turn.labels is not None and bool(self._relabel(alert, turn.labels))
         if is_heard:
             self._count(turn, Verdict.UPDATE if is_relabelled else Verdict.REPEAT)
-            self._hear(alert, turn, seen, instant)
+            self._hear(alert, turn, seen, instant=instant)
             return None
         if alert.state is AlertState.KEPT:
             self._count(turn, Verdict.UPDATE)
             self._move(alert, AlertMove.RETURNED)
-            self._hear(alert, turn, seen, instant)
+            self._hear(alert, turn, seen, instant=instant)
             return Change(ChangeKind.NOTED, alert, instant, Why.RETURNED)
         self._count(turn, Verdict.NEW)
         return self._begin(alert, turn, seen, instant=instant)
@@ -326,7 +331,7 @@ class Lifecycle:
         alert.reason = None
         return Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=_onset(turn, instant))
 
-    def _hear(self, alert: Alert, turn: Turn, seen: Instant, instant: Instant) -> None:
+    def _hear(self, alert: Alert, turn: Turn, seen: Instant, *, instant: Instant) -> None:
         expires = turn.expires or 0
         if seen == alert.last_seen:
             alert.until = max(alert.until, expires)
@@ -396,11 +401,6 @@ class Lifecycle:
     def _expires(self, alert: Alert) -> Instant:
         return alert.until if alert.until > alert.last_seen else alert.last_seen + alert.expiry
 
-    @property
-    def _memory(self) -> Duration:
-        """How long an alert that is over is remembered: long enough to know it again when it relapses."""
-        return max(self.rules.retention.alert, self.rules.retention.close_after, MEMORY_LEAST)
-
     def _wake(self, alert: Alert, instant: Instant) -> Change:
         if alert.state is AlertState.RESOLVED:
             return self._forget(alert, instant)
@@ -457,6 +457,11 @@ class Lifecycle:
         if not alert.is_changed:
             alert.is_changed = True
             self._changed.append(alert)
+
+
+def _memory_of(rules: RuleSet) -> Duration:
+    """Answer how long an alert that is over is remembered: long enough to know it again when it relapses."""
+    return max(rules.retention.alert, rules.retention.close_after, MEMORY_LEAST)
 
 
 def _onset(turn: Turn, instant: Instant) -> Instant:

@@ -159,10 +159,8 @@ class Machine:
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
         self._guess_dues = []
         for incident in self.book.incidents.values():
-            if incident.is_live or incident.members:
+            if incident.is_live:
                 self._index(incident)
-            if not incident.is_live:
-                self._grouper.remove(incident)
             for fingerprint, effect in incident.guesses.items():
                 self._guess_dues.append((effect, fingerprint))
         heapify(self._guess_dues)
@@ -243,7 +241,6 @@ class Machine:
         if guessed is None or guessed.members or not guessed.is_live:
             return self.book.new(alert, scope, onset)
         self._guesser.remove(guessed)
-        self._guesser.forget(guessed.id)
         guessed.hits = {}
         return guessed
 
@@ -262,10 +259,12 @@ class Machine:
         self._decide(why, joining.instant, alert=alert, incident=incident, placement=placement)
 
     def _remember(self, alert: Alert) -> None:
-        """Let incidents that are still written about keep what their documents show of a forgotten member."""
+        """Let incidents that are still written about keep what their documents show of a forgotten member; take back its guess."""
+        if alert.guess is not None and alert.fingerprint not in self.lifecycle.alerts:
+            self._unguess(alert, self.position)
         for identifier in (alert.incident or "", *alert.former):
             incident = self.book.incidents.get(identifier)
-            if incident is not None and self.book.is_unfinished(incident):
+            if incident is not None and alert.fingerprint in incident.members and self.book.is_unfinished(incident):
                 listed = listed_members(incident)
                 if alert.fingerprint in listed:
                     incident.gone[alert.fingerprint] = Gone(alert.labels, alert.entity, alert.started, alert.ended)
@@ -297,7 +296,10 @@ class Machine:
         labels = _LABELS.decode(alert.labels)
         if self.control.rules.rule_for(labels).hold:
             return
-        entity, scope = self.control.topology.entity_of(labels) or _stand_in(labels, self.control.rules.grouping.group_by), self.control.topology.scope_of(labels)
+        entity, scope = (
+            self.control.topology.entity_of(labels) or _stand_in(labels, self.control.rules.grouping.group_by),
+            self.control.topology.scope_of(labels),
+        )
         incident = self.book.incidents.get(alert.incident or "")
         if incident is None or not self._is_return(alert, incident, effect):
             incident = self._grouper.place(entity, scope, effect).incident or self._guesser.place(entity, scope, effect).incident
@@ -305,7 +307,7 @@ class Machine:
             incident = self.book.new(alert, scope, effect)
         self.book.guess(incident, alert, effect)
         if not incident.members:
-            joining = Joining(alert, entity, labels["alertname"], effect, effect, 0, 0)
+            joining = Joining(alert, entity, labels["alertname"], effect, effect, 0, severity_rank(labels))
             self._causes.pop(incident.id, None)
             hit = self.book.sketch(incident, joining)
             if hit is not None:
@@ -325,7 +327,6 @@ class Machine:
         withdrawn = self.book.unguess(alert, instant)
         if withdrawn is not None:
             self._guesser.remove(withdrawn)
-            self._guesser.forget(withdrawn.id)
 
     # What is written
 
@@ -335,15 +336,12 @@ class Machine:
         for incident in self.book.taken():
             causes = self._causes.get(incident.id)
             if causes is None:
-                causes = self._causes[incident.id] = diagnose(
-                    incident.hits, self.control.topology, self._grouper.reaches_of
-                )
+                causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology, self._grouper.reaches_of)
             effects.incidents[incident.id] = incident_document(
                 incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self.control.digest
             )
         for identifier in self.book.forgotten:
             effects.incidents[identifier] = None
-            self._grouper.forget(identifier)
             self._causes.pop(identifier, None)
         self.book.forgotten = []
         for fingerprint, alert in self._noted.items():

@@ -9,6 +9,7 @@ from correlator.correlate.diagnose import Cause
 from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
 from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause
+from correlator.model.instant import Instant
 from correlator.model.topology import Topology
 from correlator.state.records import Alert, Gone, Incident
 
@@ -122,16 +123,24 @@ def _gone_member(fingerprint: bytes, gone: Gone) -> Member:
 
 
 def _member(alert: Alert, incident: Incident) -> Member:
-    is_here = alert.incident == incident.id
-    state = alert.state if is_here else "pending" if alert.fingerprint in incident.guesses else AlertState.RESOLVED
-    is_over = is_here and alert.state in (AlertState.RESOLVED, AlertState.KEPT)
-    starts = alert.started if is_here or not incident.guesses.get(alert.fingerprint) else incident.guesses[alert.fingerprint]
+    """Describe a member. One that is here looks the same in every revision until it changes, so its description is kept."""
+    if alert.incident != incident.id:
+        guessed = incident.guesses.get(alert.fingerprint)
+        state = "pending" if guessed is not None else AlertState.RESOLVED
+        return _described(alert, state, starts=guessed or alert.started, ends=None)
+    if alert.shown is None:
+        is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
+        alert.shown = _described(alert, alert.state, starts=alert.started, ends=alert.ended if is_over else None)
+    return alert.shown
+
+
+def _described(alert: Alert, state: str, *, starts: Instant, ends: Instant | None) -> Member:
     return Member(
         fingerprint=alert.fingerprint.hex(),
         labels=msgspec.Raw(alert.labels),
         state=state,
         starts_at=format_rfc3339(starts),
-        ends_at=format_rfc3339(alert.ended) if is_over else None,
+        ends_at=format_rfc3339(ends) if ends is not None else None,
         entity=alert.entity,
     )
 

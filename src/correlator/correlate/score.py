@@ -17,8 +17,9 @@ from correlator.model.topology import EdgeKind, Topology
 
 REACH_MOST: Final = 2_000
 """A hub is not followed further than this many entities, the nearest first."""
-RATE_WINDOW: Final[Duration] = 15 * MINUTE
-"""Lone alerts of this much time tell how often something fires that nothing explains."""
+NEW_FAULT: Final = 2.5e-5
+"""How often something begins at one entity that nothing explains; an incident that scores less explains nothing. (Learning it from the
+lone alerts of the last minutes was tried: it changed with the storm it should have judged.)"""
 UNSEEN_EARLY: Final[Duration] = 45 * SECOND
 UNSEEN_LATE: Final[Duration] = 3 * MINUTE
 """Without a declared path only hits whose gap lies between these two are weighed."""
@@ -34,8 +35,6 @@ _SELF_FADE = 20_000.0
 _LONE = 0.3
 _UNSEEN = 0.002
 _LEAF = 0.05
-_USUAL_RATE = 2.5e-5
-_USUAL_COUNT = 5
 _FAR = 20.0
 
 
@@ -85,11 +84,6 @@ def unseen_reach(level: int | None, other: int | None) -> Reach:
 def weight_of(alerts: int) -> float:
     """Answer how much a hit of so many alerts counts: a lone one may be noise, and noise must not attract."""
     return min(1.0, _LONE * alerts)
-
-
-def fault_rate(lone: int, entities: int) -> float:
-    """Answer how often something begins at one entity that nothing explains, after so many lone alerts in `RATE_WINDOW`."""
-    return (lone + _USUAL_COUNT) / (entities * RATE_WINDOW / 1000 + _USUAL_COUNT / _USUAL_RATE)
 
 
 def reaches_from(topology: Topology, entity: str, hops: int) -> dict[str, Reach]:

@@ -77,7 +77,7 @@ class FrameBuilder:
     def __init__(self, *, source: str, digest: str, longest_gap: Duration) -> None:
         self._source = source
         self._digest = digest
-        self._gap = min(longest_gap, MAX_SPAN)
+        self.gap = min(longest_gap, MAX_SPAN)
         self.number = 0
         self._begin()
 
@@ -100,7 +100,7 @@ class FrameBuilder:
     def extend_run(self, track: Track, status: int, at: Instant) -> bool:
         """Add one plain item to the alert's open row if it continues that run; answer whether it did."""
         last = track.last
-        if track.frame != self.number or track.status != status or not last <= at < last + self._gap or at >= track.end:
+        if track.frame != self.number or track.status != status or not last <= at < last + self.gap or at >= track.end:
             return False
         if at == last:
             self.counts[track.row] += 1

@@ -7,8 +7,9 @@ The common item (native, plain ASCII, an alert seen before) takes one short road
 which must answer the same. `tests/intake/test_roads.py` holds the two against each other.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -68,6 +69,7 @@ class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _SAID: Final = msgspec.json.Decoder(_Said)
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
 _ENCODE: Final = msgspec.json.Encoder().encode
+_ENCODE_SORTED: Final = msgspec.json.Encoder(order="sorted").encode
 _UNFIT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -206,50 +208,63 @@ class Intake:
         self._track_by_labels: dict[bytes, Track] = {}
         self._track_by_fingerprint: dict[bytes, Track] = {}
 
-    def _step_native(  # noqa: C901, PLR0912 - one loop that calls little is the point; whatever is unusual leaves for the long road
+    @property
+    def _is_certain(self) -> bool:
+        return self._clock.now is not None and not self._clock.is_in_doubt
+
+    def _step_native(  # noqa: C901, PLR0912, PLR0915 - one loop that calls little is the point; the unusual leaves for the long road
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
     ) -> None:
         """The short road. Locals instead of attributes, one loop: this is the hot path of the whole system."""
         clock, decode, tracks, is_recording = self._clock, _SAID.decode, self._track_by_labels, self._is_recording
-        lag_most = min(self._reorder - 1, self._lateness, BEHIND_MOST)
-        flagged: dict[int, int] = {}
-        now, is_certain, taken = clock.now or 0, clock.now is not None and not clock.is_in_doubt, 0
-        for number, value in enumerate(values):
+        lag_most, gap = min(self._reorder - 1, self._lateness, BEHIND_MOST), self._builders[0].gap
+        flagged: defaultdict[int, int] = defaultdict(int)
+        now, small, taken = clock.now or 0, _SMALL_RECORD if self._is_certain else 0, len(values)
+        stamps: Iterable[Instant | None] = timestamps if timestamps is not None else repeat(None)
+        for offset, value, stamp in zip(offsets, values, stamps, strict=False):
             said = None
-            if is_certain and len(value) < _SMALL_RECORD and (_BACKSLASH not in value or b"\\u" not in value):
+            if len(value) < small and (_BACKSLASH not in value or b"\\u" not in value):
                 try:
                     said = decode(value)
                 except _UNFIT:
                     said = None
             if said is not None:
-                at, claim = said.at, said.receivedAt if is_recording else None
-                if claim is None and timestamps is not None:
-                    claim = timestamps[number]
-                if claim is None:
-                    claim, lag = at, now - at if at < now else 0
-                elif now > claim >= at - AHEAD_MOST:
-                    lag = now - at
-                else:
-                    lag = claim - at
                 written = bytes(said.labels)
                 track = tracks.get(written) or self._learn_written(written)
-                if -AHEAD_MOST <= lag <= lag_most and now - DAY <= claim <= now + STEP and track is not None:
-                    if claim > now:
-                        now = clock.now = claim
-                    taken += 1
+                at, claim = said.at, said.receivedAt if is_recording else stamp
+                if claim is None and stamp is not None:
+                    claim = stamp
+                if claim is None:
+                    claim, lag = at, now - at if at < now else 0
+                    is_timely = lag <= lag_most and at <= now + STEP
+                else:
+                    lag = (now if now > claim >= at - AHEAD_MOST else claim) - at
+                    is_timely = -AHEAD_MOST <= lag <= lag_most and now - DAY <= claim <= now + STEP
+                if is_timely and track is not None:
+                    if claim > now:  # noqa: PLR1730 - max() costs a call
+                        now = claim
                     if track.flags:
-                        flagged[track.flags] = flagged.get(track.flags, 0) + 1
-                    status = 0 if said.status == "firing" else 1
-                    if not track.builder.extend_run(track, status, at):
+                        flagged[track.flags] += 1
+                    status, builder, last, more = 0 if said.status == "firing" else 1, track.builder, track.last, track.more
+                    if more and last < at < last + gap and at < track.end and track.frame == builder.number and track.status == status:
+                        more.append(at)
+                        track.last = at
+                    elif not builder.extend_run(track, status, at):
                         news = None
                         if track.is_news(status, at + lag):
                             news = News(track.content, _ENCODE(said.annotations), said.value)
                         self._start_row(track, status, at, news=news)
-                        if track.builder.is_full:
+                        if builder.is_full:
+                            clock.now = now
                             self._cut_all(output)
                     continue
-            self._take(value, offsets[number], timestamps[number] if timestamps is not None else None, output=output)
-            now, is_certain = clock.now or 0, clock.now is not None and not clock.is_in_doubt
+            if small:
+                clock.now = now
+            taken -= 1
+            self._take(value, offset, stamp, output=output)
+            now, small = clock.now or 0, _SMALL_RECORD if self._is_certain else 0
+        if small:
+            clock.now = now
         output.counts.received += taken
         output.counts.forwarded += taken
         output.counts.flagged.update({Flag(flags): count for flags, count in flagged.items()})
@@ -377,16 +392,18 @@ class Intake:
     def _learn(self, labels: dict[str, str], content: bytes) -> Track:
         """Fingerprint a label set seen for the first time; other writings of the same labels share its track."""
         fingerprint = fingerprint_of(labels, self._rules.identity)
-        track = self._track_by_fingerprint.get(fingerprint)
-        if track is None or (self._is_partial and _LABELS.decode(track.content) != labels):
+        sibling = self._track_by_fingerprint.get(fingerprint)
+        plainly = _ENCODE_SORTED(labels) if self._is_partial else content
+        track = self._track_by_labels.get(plainly) if self._is_partial else sibling
+        if track is None:
             entity = self._topology.entity_of(labels)
             builder = self._builders[self._router.partition_of(entity)]
             flags = int(_service_flag(labels, entity))
-            if track is not None:
-                track.end_run()
             track = Track(fingerprint, builder, content=content, flags=flags, is_ambiguous=self._is_partial)
+            if sibling is not None:
+                sibling.end_run()
             self._track_by_fingerprint[fingerprint] = track
-        self._track_by_labels[content] = track
+        self._track_by_labels[content] = self._track_by_labels[plainly] = track
         self._track_bytes += len(content)
         return track
 

@@ -5,35 +5,32 @@ import msgspec
 from correlator.frames.codec import encode_frame
 from correlator.frames.control import Control, control_frame, read_control
 from correlator.runtime.ports import Log, Messages, TopicPartition
+from correlator.runtime.restore import read_all
 from correlator.runtime.topics import Topics
 
-_POLL_MS = 200
 _RECORDS = 1_000
 
 
 async def newest_control(log: Log, topics: Topics) -> Control | None:
     """Answer the control record in force, None when there never was one."""
-    tp = TopicPartition(topics.control, 0)
-    first, end = await log.bounds(tp)
-    reader, newest = log.reader(tp), None
-    reader.seek(first)
-    while reader.position < end:
-        batch = await reader.poll(max_records=_RECORDS, timeout_ms=_POLL_MS)
-        if not len(batch):
-            break
+    newest = None
+    async for batch in read_all(log, TopicPartition(topics.control, 0), most=_RECORDS):
         newest = batch.values[-1] or newest
-    await reader.close()
     return read_control(newest) if newest is not None else None
 
 
 async def put_in_force(log: Log, topics: Topics, control: Control, *, domains: int) -> None:
-    """Accept rules and topology: the record itself and a frame for every domain, in one transaction. Nothing when they are in force."""
-    current = await newest_control(log, topics)
-    if current is not None and current.digest == control.digest:
-        return
+    """Accept rules and topology: the record itself and a frame for every domain, in one transaction. Nothing when they are in force.
+
+    The writer starts before we look: of two processes that begin together, the second sees what the first did, or fences it.
+    Raises Fenced for the first of two then.
+    """
     writer = log.writer(f"{topics.prefix}-control")
     try:
         await writer.start()
+        current = await newest_control(log, topics)
+        if current is not None and current.digest == control.digest:
+            return
         await writer.begin()
         value = msgspec.msgpack.encode(control)
         await writer.send(TopicPartition(topics.control, 0), Messages([value], keys=[control.digest.encode()]))

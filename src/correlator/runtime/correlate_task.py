@@ -12,6 +12,7 @@ from correlator.model.incident import encode_document, encode_incident
 from correlator.model.instant import SECOND
 from correlator.runtime.metrics import RowKind, Stage
 from correlator.runtime.ports import Headers, Log, Messages, Position, TopicPartition
+from correlator.runtime.restore import read_all, read_until
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import CHECKPOINT_KEY, SCHEMA_HEADER, Topics
 
@@ -91,29 +92,20 @@ class CorrelateTask:
         self._on_restored()
 
     async def _read_rows(self) -> dict[bytes, bytes]:
+        rows = dict[bytes, bytes]()
         tp = TopicPartition(self._topics.checkpoints, self._partition)
-        first, end = await self._log.bounds(tp)
-        reader, rows = self._log.reader(tp), dict[bytes, bytes]()
-        reader.seek(first)
-        while reader.position < end:
-            batch = await reader.poll(max_records=_RESTORE_RECORDS, timeout_ms=POLL_MS)
-            if not len(batch):
-                break
+        async for batch in read_all(self._log, tp, most=_RESTORE_RECORDS):
             for key, value in zip(batch.keys, batch.values, strict=True):
                 assert key is not None, "checkpoint rows have keys"
                 if value is None:
                     rows.pop(key, None)
                 else:
                     rows[key] = value
-        await reader.close()
         return rows
 
     async def _step_again(self) -> None:
         """Judge again the frames that lie between the checkpoint and the position; what they wrote is written already."""
-        while self._reader.position < self.position:
-            batch = await self._reader.poll(max_records=min(FRAMES_MOST, self.position - self._reader.position), timeout_ms=POLL_MS)
-            if not len(batch):
-                break
+        async for batch in read_until(self._reader, self._tp, end=self.position, most=FRAMES_MOST):
             for offset, value in zip(batch.offsets, batch.values, strict=True):
                 if offset < self.position:
                     self._machine.step(decode_frame(value or b""))

@@ -3,28 +3,36 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
 
-from correlator.intake.decode import MAX_RECORD_BYTES
+from correlator.model.calendar import parse_rfc3339
+from correlator.model.instant import HOUR, Instant
 
 PIECE_BYTES: Final = 1 << 20
 DOCUMENT_BYTES_MOST: Final = 64 * 1024 * 1024
 """A file that is one JSON document is read whole, up to this size."""
-_LINE_BYTES_KEPT: Final = MAX_RECORD_BYTES + 1
+_STEP_MOST: Final = HOUR
+"""A time further ahead of its file than this counts only when the next record agrees: one typing error must not hold back a file."""
 
 Advance = Callable[[int], None]
 """Told how many bytes were read, for a progress bar."""
 
 
 class Records(msgspec.Struct, frozen=True):
-    """A batch of records and where each lay: its line, from 1 (for a document of many items, the item's number, from 1)."""
+    """A batch of records and the line, from 1, where each began.
+
+    The items of one document (a JSON array) are records that all began in its first line; `item` is the place of the batch's first
+    in the array, from 0.
+    """
 
     values: list[bytes]
     lines: range | list[int]
+    is_document: bool = False
+    item: int = 0
 
 
 class InputError(Exception):
@@ -39,6 +47,18 @@ def read_records(path: str, *, size: int, advance: Advance = lambda _: None) -> 
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror or error}"
         raise InputError(message) from error
+
+
+def check_readable(paths: Iterable[str]) -> None:
+    """Open every file once, before anything is written because of them. Raises `InputError`."""
+    for path in paths:
+        if path != "-":
+            try:
+                with Path(path).open("rb") as file:
+                    file.peek(1)
+            except OSError as error:
+                message = f"{path}: cannot be read: {error.strerror or error}"
+                raise InputError(message) from error
 
 
 def read_merged(paths: list[str], *, size: int, advance: Advance = lambda _: None) -> Iterator[Records]:
@@ -66,20 +86,44 @@ def input_bytes(paths: Iterable[str]) -> int | None:
 
 class _Times(msgspec.Struct):
     at: int | str | None = None
+    status: object = None
     receivedAt: int | str | None = None  # noqa: N815 - the public contract's name
+    startsAt: int | str | None = None  # noqa: N815 - the public contract's name
+    endsAt: int | str | None = None  # noqa: N815 - the public contract's name
 
 
-def _timed(batches: Iterator[Records]) -> Iterator[tuple[int, bytes]]:
-    decoder, newest = msgspec.json.Decoder(_Times), 0
-    for batch in batches:
-        for value in batch.values:
-            try:
-                times = decoder.decode(value)
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-                times = _Times()
-            claim = times.receivedAt if times.receivedAt is not None else times.at
-            newest = max(newest, claim) if isinstance(claim, int) else newest
-            yield newest, value
+_TIMES: Final = msgspec.json.Decoder(_Times)
+
+
+def _timed(batches: Iterator[Records]) -> Iterator[tuple[Instant, bytes]]:
+    """Give each record the newest time that its file had reached."""
+    newest: Instant = 0
+    values = (value for batch in batches for value in batch.values)
+    for value, following in pairwise(chain(values, (None,))):
+        assert value is not None, "only the last of all is none"
+        claim = _claim(value)
+        if claim is not None and claim > newest + _STEP_MOST and newest and following is not None:
+            witness = _claim(following)
+            claim = claim if witness is None or witness > claim - _STEP_MOST else None
+        newest = max(newest, claim) if claim is not None else newest
+        yield newest, value
+
+
+def _claim(value: bytes) -> Instant | None:
+    """Answer when a record says that it was said, None when it does not tell."""
+    try:
+        times = _TIMES.decode(value)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    said = times.receivedAt if times.receivedAt is not None else times.at
+    if said is None:
+        said = times.endsAt if times.status == "resolved" and times.endsAt is not None else times.startsAt
+    if not isinstance(said, str):
+        return said
+    try:
+        return parse_rfc3339(said)[0]
+    except ValueError:
+        return None
 
 
 def _opened(path: str) -> BinaryIO:
@@ -92,7 +136,8 @@ def _records(file: BinaryIO, size: int, advance: Advance) -> Iterator[Records]:
     if isinstance(document, list):
         advance(sum(map(len, document)))
         for first in range(0, len(document), size):
-            yield Records(document[first : first + size], range(first + 1, first + 1 + len(document[first : first + size])))
+            batch = document[first : first + size]
+            yield Records(batch, [1] * len(batch), is_document=True, item=first)
         return
     yield from _lines(document if document is not None else head, file, size, advance=advance)
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 import msgspec
+from xxhash import xxh3_64_intdigest
 
 from correlator.intake.arrival import ArrivalClock
 from correlator.intake.formats import Format, read_items
@@ -14,11 +15,12 @@ from correlator.model.instant import Instant
 from correlator.model.rule import Identity
 from correlator.model.topology import ENTITY_LABELS
 
-_REMEMBERED_MOST: Final = 1_000_000
+_REMEMBERED_MOST: Final = 250_000
+"""Alerts and ids together; beyond, all are forgotten, and a contradiction to one of them is not seen."""
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where an item lies: the file, the line from 1 (the record's number), and the item in it from 0."""
+    """Where an item lies: the file, the line from 1 where its record begins, and its place in the record from 0."""
 
     file: str
     line: int
@@ -48,12 +50,15 @@ class Inspector:
         self._file = file
         self._form = form
         self._clock: ArrivalClock[list[_Read]] = ArrivalClock()
-        self._content_by_id: dict[str, bytes] = {}
+        self._content_by_id: dict[str, int] = {}
         self._fired: dict[bytes, None] = {}
 
-    def inspect(self, value: bytes, line: int) -> list[Item]:
-        """Take a record; answer the items decided by it, which may be earlier ones: a time far ahead waits for witnesses."""
-        read = [_Read(item, Position(self._file, line, number)) for number, item in enumerate(read_items(value, self._form))]
+    def inspect(self, value: bytes, line: int, *, item: int = 0) -> list[Item]:
+        """Take a record; answer the items decided by it, which may be earlier ones: a time far ahead waits for witnesses.
+
+        `item` is the record's own place where it is one of the items of a document.
+        """
+        read = [_Read(event, Position(self._file, line, number)) for number, event in enumerate(read_items(value, self._form), item)]
         claims = [claim for one in read if (claim := _claim_of(one.event)) is not None]
         if not claims and not self._clock.is_in_doubt:
             return self._decided([(self._clock.now or 0, read)])
@@ -86,7 +91,7 @@ class Inspector:
             self._fired[fingerprint] = None
         elif fingerprint not in self._fired and event.starts_at is None:
             flags |= Flag.RESOLVED_BEFORE_FIRING
-        content = msgspec.json.encode((event.status, at, event.labels))
+        content = xxh3_64_intdigest(msgspec.json.encode((event.status, at, event.labels)))
         if event.id is not None and self._content_by_id.setdefault(event.id, content) != content:
             flags |= Flag.SAME_ID_OTHER_CONTENT
         return flags

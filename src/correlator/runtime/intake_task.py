@@ -63,7 +63,7 @@ class IntakeTask:
             if len(batch):
                 for part, end in _parts(batch):
                     await self._commit(self._step(part, end))
-            elif not self._is_recording and now - ticked >= TICK_EVERY:
+            elif not self._is_recording and now - ticked >= TICK_EVERY and await self._is_at_end():
                 ticked = now
                 await self._commit(self._intake.tick(now))
 
@@ -72,13 +72,22 @@ class IntakeTask:
         await self._reader.close()
         await self._writer.close()
 
+    async def _is_at_end(self) -> bool:
+        """Answer whether all is read: a slow log may give nothing in time though records wait, and a backlog must not fire timers."""
+        return self._reader.position >= (await self._log.bounds(self._tp))[1]
+
     async def _resume(self) -> None:
         committed = await self._log.committed(self._group, self._tp)
         first, _ = await self._log.bounds(self._tp)
         position = committed if committed is not None else Position(first)
         watermark = int(position.note) if position.note else None
         self._intake = Intake(
-            f"{self._tp.topic}-{self._tp.partition}", self._control, form=self._form, is_recording=self._is_recording, watermark=watermark
+            f"{self._tp.topic}-{self._tp.partition}",
+            self._control,
+            form=self._form,
+            is_recording=self._is_recording,
+            watermark=watermark,
+            position=position.offset,
         )
         self.position = position.offset
         self._reader.seek(position.offset)

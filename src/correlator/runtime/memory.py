@@ -23,8 +23,9 @@ def _epoch() -> Instant:
 class _Partition:
     """Records by offset. `order` holds the offsets, ascending; those that compaction took from `records` leave it now and then."""
 
-    def __init__(self, *, compacted: bool) -> None:
+    def __init__(self, *, compacted: bool, cleans: bool) -> None:
         self.compacted = compacted
+        self.cleans = cleans
         self.first = 0
         self.end = 0
         self.order: list[int] = []
@@ -35,7 +36,7 @@ class _Partition:
         offset, self.end = self.end, self.end + 1
         self.order.append(offset)
         self.records[offset] = record
-        if self.compacted:
+        if self.compacted and self.cleans:
             older = self.newest.get(record[1])
             self.newest[record[1]] = offset
             if older is not None:
@@ -67,11 +68,13 @@ class MemoryLog:
     `on_call` is told "commit:before", "commit:after" and so on around every awaitable call of the port, its readers and its writers
     (only closing the log itself is not told). What it raises, the caller gets: raised before, the call never reached the log (a crash,
     a lost request); raised after, it did and only its reply is lost. A writer that is dropped with an open transaction leaves no trace.
+    Without `cleans` compacted topics still show the older records of their keys, as Kafka does before its cleaner comes.
     Every such call lets the others run once, between "before" and what it does, so that any two clients can meet at any place.
     """
 
-    def __init__(self, *, on_call: Callable[[str], None] = _nothing, clock: Callable[[], Instant] = _epoch) -> None:
+    def __init__(self, *, on_call: Callable[[str], None] = _nothing, clock: Callable[[], Instant] = _epoch, cleans: bool = True) -> None:
         self.on_call = on_call
+        self._cleans = cleans
         self._clock = clock
         self._topics: dict[str, list[_Partition]] = {}
         self._positions: dict[tuple[str, TopicPartition], Position] = {}
@@ -89,7 +92,7 @@ class MemoryLog:
             self._check(topic)
         for topic in topics:
             if topic.name not in self._topics:
-                self._topics[topic.name] = [_Partition(compacted=topic.compacted) for _ in range(topic.partitions)]
+                self._topics[topic.name] = [_Partition(compacted=topic.compacted, cleans=self._cleans) for _ in range(topic.partitions)]
         self.on_call("open_topics:after")
 
     def _check(self, topic: TopicSettings) -> None:

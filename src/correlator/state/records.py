@@ -6,7 +6,7 @@ import msgspec
 
 from correlator.model.alert import AlertState
 from correlator.model.event import Origin
-from correlator.model.incident import IncidentState, Why
+from correlator.model.incident import IncidentState, Member, Why
 from correlator.model.instant import Duration, Instant
 from correlator.model.version import NewerVersionError
 from correlator.state.wheel import ASLEEP
@@ -26,7 +26,8 @@ class Alert(msgspec.Struct, gc=False):
     `last_seen` is the newest firing statement known; `recent` holds the other ones later than the machine's position, and `before` the
     newest that is not, so that a resolve which comes out of order can split the stretch exactly. `until` is an explicit end, 0 for none.
     `denied` is the newest resolved statement since the stretch ended, `sighted` the newest instant at which any statement was judged.
-    `former` are other incidents that were not over when the alert went on to its present one.
+    `former` are other incidents that were not over when the alert went on to its present one. `shown` is the last description of it
+    as a member, None when it is out of date.
     `is_steady` says that a firing statement changes nothing but `last_seen` and `count`.
     """
 
@@ -57,6 +58,7 @@ class Alert(msgspec.Struct, gc=False):
     denied: Instant = 0
     sighted: Instant = 0
     former: tuple[str, ...] = ()
+    shown: Member | None = None
 
     @property
     def key(self) -> bytes:

@@ -1,0 +1,134 @@
+"""`correlator publish` and `incidents`: events in, incidents out, and what stands in their way."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loadtest.outcome import Outcome, records_in
+from tests.cli.conftest import Call, Golden
+from tests.cli.program import correlator, running
+from tests.cli.story import GOOD, an_event, write_lines
+
+SETTINGS = """\
+rules: [rules.yaml]
+topology: [topology.yaml]
+topics:
+  - {name: events, arrival: item}
+  - {name: others, arrival: item, partitions: 2}
+"""
+
+
+@pytest.fixture
+def judged(story: Path) -> Path:
+    """A log in which the story is published and judged."""
+    (story / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
+    options = ("--embedded", "log", "--config", "settings.yaml")
+    assert correlator("publish", *options, "events.jsonl", cwd=story).returncode == 0
+    ended = correlator("run", *options, "--until-idle", "--listen", "off", cwd=story)
+    assert ended.returncode == 0, ended.stderr
+    return story / "log"
+
+
+def test_publish_says_how_many_records_went_where(call: Call) -> None:
+    result = call("publish", "--embedded", "log", "good.jsonl")
+    assert (result.exit_code, result.stdout) == (0, "5 records published to events\n")
+
+
+def test_publish_with_json_prints_one_line(call: Call) -> None:
+    line = json.loads(call("publish", "--embedded", "log", "--json", "good.jsonl").stdout)
+    assert line.keys() == {"records", "topic", "cpu_s"}
+    assert (line["records"], line["topic"]) == (5, "events")
+
+
+def test_an_end_mark_follows_unless_more_is_to_come(call: Call, story: Path) -> None:
+    call("publish", "--embedded", "log", "--more", "good.jsonl")
+    assert records_in(story / "log", "events") == len(GOOD)
+    call("publish", "--embedded", "log", "good.jsonl")
+    assert records_in(story / "log", "events") == 2 * len(GOOD) + 1
+
+
+def test_records_keep_their_bytes(call: Call, story: Path) -> None:
+    lines = ['{"at": ', '{"b" : 1,   "a":2}', "\x01", ""]
+    write_lines(story / "odd", [*lines, "end"])
+    call("publish", "--embedded", "log", "--more", "odd")
+    with Outcome(story / "log") as outcome:
+        assert list(outcome.appended("events")) == [*[line.encode() for line in lines], b"end"]
+
+
+def test_standard_input_is_published(call: Call, story: Path) -> None:
+    result = call("publish", "--embedded", "log", "-", given=(story / "good.jsonl").read_bytes())
+    assert result.stdout == "5 records published to events\n"
+
+
+def test_a_topic_that_the_settings_lack_is_refused_before_anything_is_made(call: Call, story: Path) -> None:
+    result = call("publish", "--embedded", "log", "--topic", "nosuch", "good.jsonl")
+    assert (result.exit_code, result.stderr) == (2, "Error: the settings have no topic 'nosuch'; they have events\n")
+    assert not (story / "log").exists()
+
+
+def test_a_topic_of_the_settings_takes_records(call: Call, story: Path) -> None:
+    (story / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
+    result = call("publish", "--embedded", "log", "--config", "settings.yaml", "--topic", "others", "good.jsonl")
+    assert result.stdout == "5 records published to others\n"
+
+
+def test_a_missing_file_publishes_nothing_and_makes_nothing(call: Call, story: Path) -> None:
+    result = call("publish", "--embedded", "log", "good.jsonl", "missing")
+    assert (result.exit_code, result.stderr) == (2, "Error: missing: cannot be read: No such file or directory\n")
+    assert not (story / "log").exists()
+
+
+def test_incidents_are_a_table_with_a_line_each(call: Call, judged: Path, golden: Golden) -> None:
+    result = call("incidents", "--embedded", judged)
+    golden("incidents.txt", "\n".join(line.rstrip() for line in result.stdout.splitlines()) + "\n")
+
+
+def test_a_long_title_is_not_wrapped_where_there_is_no_terminal(call: Call, story: Path) -> None:
+    name = "A" * 150
+    write_lines(story / "long", [an_event(0, alertname=name)])
+    call("publish", "--embedded", "log", "long")
+    correlator("run", "--embedded", "log", "--until-idle", "--listen", "off", cwd=story)
+    header, *lines = call("incidents", "--embedded", "log").stdout.splitlines()
+    assert len(lines) == 1
+    assert header.startswith("opened ")
+    assert name in lines[0]
+
+
+def test_incidents_with_json_are_whole_documents(call: Call, judged: Path) -> None:
+    documents = [json.loads(line) for line in call("incidents", "--embedded", judged, "--json").stdout.splitlines()]
+    assert [document["schema"] for document in documents] == [1] * len(documents)
+    assert sum(document["counts"]["alerts"] for document in documents) == 3
+
+
+def test_no_log_is_said_so_and_none_is_made(call: Call, story: Path) -> None:
+    result = call("incidents", "--embedded", "nowhere")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "Error: nowhere: there is no log here; `correlator publish --embedded nowhere FILE` makes one\n"
+    assert not (story / "nowhere").exists()
+
+
+def test_a_log_that_nobody_judged_is_said_so(call: Call) -> None:
+    call("publish", "--embedded", "log", "good.jsonl")
+    result = call("incidents", "--embedded", "log")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: no incidents yet; start `correlator run` with the same options (")
+
+
+def test_a_judged_log_without_incidents_says_so(call: Call, story: Path) -> None:
+    (story / "empty").touch()
+    call("publish", "--embedded", "log", "empty")
+    correlator("run", "--embedded", "log", "--until-idle", "--listen", "off", cwd=story)
+    result = call("incidents", "--embedded", "log")
+    assert (result.exit_code, result.stdout) == (0, "no incidents\n")
+
+
+def test_publishing_while_the_service_runs_reaches_it(call: Call, story: Path) -> None:
+    with running(story / "log", "--listen", "off") as service:
+        service.until("restored")
+        call("publish", "--embedded", "log", "good.jsonl")
+        assert service.stopped()[0] == 0
+    ended = correlator("run", "--embedded", "log", "--until-idle", "--listen", "off", cwd=story)
+    assert ended.returncode == 0
+    with Outcome(story / "log") as outcome:
+        assert sum(outcome.items().values()) == len(GOOD)

@@ -1,0 +1,101 @@
+"""Score: which gaps and paths explain a newcomer, and which do not."""
+
+from correlator.correlate.score import (
+    NEW_FAULT,
+    REACH_MOST,
+    Relation,
+    levels_of,
+    reaches_from,
+    same_score,
+    spread_score,
+    unseen_reach,
+    weight_of,
+)
+from correlator.model.instant import MINUTE, SECOND
+from correlator.model.topology import Edge, EdgeKind, Node, NodeKind, Topology
+
+from tests.builders import SHOP
+
+
+def a_graph(*pairs: str, kind: EdgeKind = EdgeKind.CALLS, delay: int | None = None) -> Topology:
+    """Answer a graph from pairs such as `web>db`."""
+    ends = [pair.partition(">") for pair in pairs]
+    names = dict.fromkeys(name for source, _, target in ends for name in (source, target))
+    edges = tuple(Edge(source, target, kind, delay) for source, _, target in ends)
+    return Topology(tuple(Node(name, NodeKind.SERVICE) for name in names), edges)
+
+
+def test_a_dependency_that_failed_a_moment_ago_explains_better_than_chance() -> None:
+    assert spread_score(reaches_from(SHOP, "cart", 3)["db"], 20 * SECOND) > NEW_FAULT
+
+
+def test_a_dependency_that_failed_long_ago_explains_nothing() -> None:
+    assert spread_score(reaches_from(SHOP, "cart", 3)["db"], 4 * MINUTE) < NEW_FAULT
+
+
+def test_a_cause_may_alert_a_little_after_its_symptom() -> None:
+    assert spread_score(reaches_from(SHOP, "db", 3)["cart"], 10 * SECOND) > NEW_FAULT
+
+
+def test_the_usual_direction_outweighs_the_other() -> None:
+    usual = spread_score(reaches_from(SHOP, "cart", 3)["db"], 10 * SECOND)
+    assert usual > 10 * spread_score(reaches_from(SHOP, "db", 3)["cart"], 10 * SECOND)
+
+
+def test_a_silent_entity_on_the_way_damps() -> None:
+    reaches = reaches_from(SHOP, "web", 3)
+    assert reaches["db"].hops == 2
+    assert spread_score(reaches["cart"], 25 * SECOND) > 2 * spread_score(reaches["db"], 50 * SECOND)
+
+
+def test_a_declared_delay_moves_the_likeliest_gap() -> None:
+    reach = reaches_from(a_graph("web>db", delay=2 * MINUTE), "web", 3)["db"]
+    assert spread_score(reach, 2 * MINUTE) > spread_score(reach, MINUTE)
+
+
+def test_reaches_stop_at_the_hops_allowed() -> None:
+    chain = a_graph("a>b", "b>c", "c>d")
+    assert list(reaches_from(chain, "a", 2)) == ["a", "b", "c"]
+    assert list(reaches_from(chain, "a", 0)) == ["a"]
+
+
+def test_reaches_say_which_way_they_lead() -> None:
+    reaches = reaches_from(SHOP, "cart", 1)
+    assert {name: reach.relation for name, reach in reaches.items()} == {
+        "cart": Relation.SAME,
+        "db": Relation.CAUSE,
+        "web": Relation.EFFECT,
+    }
+
+
+def test_a_hub_is_not_followed_beyond_the_limit() -> None:
+    hub = a_graph(*[f"caller-{number}>hub" for number in range(REACH_MOST + 5)])
+    chain = Topology((*hub.nodes, Node("edge", NodeKind.SERVICE)), (*hub.edges, Edge("edge", "caller-0", EdgeKind.CALLS)))
+    assert "edge" not in reaches_from(chain, "hub", 3)
+
+
+def test_more_of_the_same_entity_fades() -> None:
+    assert same_score(0) > same_score(30 * SECOND) > NEW_FAULT > same_score(5 * MINUTE)
+
+
+def test_a_lone_alert_weighs_less_than_several() -> None:
+    assert weight_of(1) < weight_of(2) < weight_of(4) == weight_of(40)
+
+
+def test_an_unseen_path_to_what_depends_on_nothing_is_unlikely() -> None:
+    assert unseen_reach(0, 0).peak < unseen_reach(2, 1).peak
+    assert unseen_reach(1, 2).peak < unseen_reach(1, 1).peak
+    assert unseen_reach(None, 1) == unseen_reach(1, None) == unseen_reach(0, 0)
+
+
+def test_levels_count_the_longest_chain_below() -> None:
+    levels = levels_of(a_graph("web>cart", "cart>db", "web>db", "job>db"))
+    assert levels == {"db": 0, "cart": 1, "web": 2, "job": 1}
+
+
+def test_hosts_add_no_level() -> None:
+    assert levels_of(a_graph("web>node", kind=EdgeKind.RUNS_ON))["web"] == 0
+
+
+def test_a_ring_of_dependencies_has_levels() -> None:
+    assert set(levels_of(a_graph("a>b", "b>c", "c>a", "c>d", "a>a"))) == {"a", "b", "c", "d"}

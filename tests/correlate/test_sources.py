@@ -1,0 +1,77 @@
+"""Machine time over several raw partitions."""
+
+import pytest
+
+from correlator.correlate import sources as module
+from correlator.correlate.sources import Sources
+from correlator.model.instant import HOUR, MINUTE, SECOND
+
+
+def known(**watermarks: int) -> Sources:
+    """Answer sources that have spoken, in this order."""
+    sources = Sources(5 * MINUTE)
+    for name, watermark in watermarks.items():
+        sources.advance(name, watermark, is_tick=False)
+    return sources
+
+
+def test_time_is_the_least_of_all_live_sources() -> None:
+    assert known(a=MINUTE, b=2 * MINUTE).now == MINUTE
+
+
+def test_time_never_goes_back() -> None:
+    sources = known(a=MINUTE)
+    sources.advance("a", SECOND, is_tick=False)
+    assert sources.now == MINUTE
+    sources.advance("late", 0, is_tick=False)
+    assert sources.now == MINUTE
+
+
+def test_a_source_falls_out_at_exactly_max_hold() -> None:
+    assert known(a=0, b=5 * MINUTE - 1).fallen_out == 0
+    fallen = known(a=0, b=5 * MINUTE)
+    assert (fallen.fallen_out, fallen.live, fallen.now) == (1, ["b"], 5 * MINUTE)
+
+
+def test_without_sources_nothing_is_live() -> None:
+    assert Sources(MINUTE).live == []
+
+
+def test_a_tick_exactly_five_minutes_ahead_is_believed_and_one_further_is_not() -> None:
+    sources = known(a=0, b=0)
+    sources.advance("b", 5 * MINUTE, is_tick=True)
+    assert sources.ticks_ignored == 0
+    sources.advance("b", 10 * MINUTE, is_tick=True)
+    assert sources.ticks_ignored == 1
+    assert sources.watermarks["b"] == 5 * MINUTE
+
+
+def test_rows_are_believed_however_far_ahead() -> None:
+    sources = known(a=0, b=0)
+    sources.advance("b", HOUR, is_tick=False)
+    assert sources.now == HOUR
+
+
+def test_after_a_night_the_ticks_of_two_sources_confirm_each_other() -> None:
+    sources = known(a=0, b=0)
+    sources.advance("a", 9 * HOUR, is_tick=True)
+    sources.advance("b", 9 * HOUR + SECOND, is_tick=True)
+    assert sources.ticks_ignored == 1
+    sources.advance("a", 9 * HOUR + 2 * SECOND, is_tick=True)
+    assert sources.now == 9 * HOUR + SECOND
+
+
+def test_a_single_clock_in_2100_never_moves_time() -> None:
+    sources = known(a=0, b=0)
+    for second in range(1, 5):
+        sources.advance("a", 10**13 + second, is_tick=True)
+        sources.advance("b", second * SECOND, is_tick=True)
+    assert sources.watermarks["a"] == 0
+    assert sources.now == 0
+
+
+def test_more_sources_than_the_limit_are_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SOURCES_MOST", 1)
+    sources = known(a=0)
+    with pytest.raises(AssertionError, match="more raw partitions"):
+        sources.advance("b", 0, is_tick=False)
