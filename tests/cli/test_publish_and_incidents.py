@@ -1,13 +1,15 @@
 """`correlator publish` and `incidents`: events in, incidents out, and what stands in their way."""
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from loadtest.outcome import Outcome, records_in
 from tests.cli.conftest import Call, Golden
-from tests.cli.program import correlator, running
+from tests.cli.program import CORRELATOR, correlator, running
 from tests.cli.story import GOOD, an_event, write_lines
 
 SETTINGS = """\
@@ -99,6 +101,16 @@ def test_incidents_with_json_are_whole_documents(call: Call, judged: Path) -> No
     documents = [json.loads(line) for line in call("incidents", "--embedded", judged, "--json").stdout.splitlines()]
     assert [document["schema"] for document in documents] == [1] * len(documents)
     assert sum(document["counts"]["alerts"] for document in documents) == 3
+
+
+def test_followed_incidents_are_told_until_ctrl_c(judged: Path) -> None:
+    command = [CORRELATOR, "incidents", "--embedded", str(judged), "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None, "started with a pipe"
+        assert json.loads(following.stdout.readline()).keys() >= {"id", "revision", "state"}
+        following.send_signal(signal.SIGINT)
+        _, errors = following.communicate(timeout=20)
+    assert (following.returncode, errors) == (0, "")
 
 
 def test_no_log_is_said_so_and_none_is_made(call: Call, story: Path) -> None:

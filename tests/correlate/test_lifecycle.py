@@ -97,6 +97,17 @@ def test_a_resolve_older_than_a_firing_that_is_judged_changes_nothing() -> None:
     assert stretches(run(events)) == [("0", "", None)]
 
 
+def test_a_delayed_resolve_is_judged_before_a_firing_said_later_at_the_same_instant() -> None:
+    events = [
+        an_event(said="3ms", received="3ms"),
+        an_event(said="5ms", received="10s4ms"),
+        resolved(said="4ms", received="10s4ms"),
+    ]
+    for batches in ([events], [[event] for event in events], [[events[0]], events[1:]]):
+        outcome = follow(Machine(a_control()), frames_of(batches, a_control()))
+        assert stretches(outcome) == [("0.003", "0.004", None), ("0.005", "", None)]
+
+
 def test_firing_and_resolved_at_the_same_instant_end_resolved() -> None:
     for events in ([an_event(), resolved()], [resolved(), an_event()]):
         assert stretches(run(events)) == [("0", "0", None)]

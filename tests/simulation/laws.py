@@ -164,10 +164,11 @@ def _each_judgement_is_written_once(log: HistoryLog, partition: int, reference: 
 
 
 def _judged_are_all_items(reference: Reference) -> None:
-    """What frames brought is judged or waits."""
+    """What frames brought is judged or waits; and in the end, when all input is over and time has moved on, nothing waits."""
     items = sum(decode_frame(value).items for value in reference.frames)
     judged, waiting = sum(reference.machine.verdicts.values()), reference.machine.waiting
     law(items == judged + waiting, f"{items} items in frames, {judged} judged and {waiting} waiting")
+    law(waiting == 0, f"{waiting} items of {items} are not judged though all input is over")
 
 
 def _restored_is_the_same(log: HistoryLog, partition: int, reference: Reference, *, domain: str) -> None:

@@ -1,6 +1,5 @@
 """One run: the tasks of a story over a fresh world, with the faults of a plan, until all input is judged."""
 
-import asyncio
 from collections.abc import Coroutine
 from functools import partial
 from typing import Final
@@ -58,7 +57,7 @@ class Publisher:
             delivery = self._next()
             if delivery is None:
                 self._client.empty_polls += 1
-                await asyncio.sleep(0)
+                await self._world.log.reach("wait")
                 continue
             if self._is_aborted():
                 await self._write(writer, delivery)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from correlator.cli.reference import cli_page
 from correlator.config.pages import settings_page
 from correlator.config.schemas import schemas
 from correlator.runtime.metrics import metrics_page
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def documents() -> Iterator[tuple[Path, str]]:
     """Answer every generated document, its path relative to the project's folder."""
+    yield Path("docs/cli.md"), cli_page()
     yield Path("docs/metrics.md"), metrics_page()
     yield Path("docs/settings.md"), settings_page()
     for name, schema in schemas().items():

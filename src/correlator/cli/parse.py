@@ -16,7 +16,14 @@ _BATCH_RECORDS: Final = 1_000
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--format", "form", type=click.Choice([form.value for form in Format]), default=Format.AUTO.value, show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([form.value for form in Format]),
+    default=Format.AUTO.value,
+    show_default=True,
+    help="The shape of all records; auto tells it record by record.",
+)
 @click.option("--json", "as_json", is_flag=True, hidden=True, help="Accepted for symmetry: the output is JSON lines anyway.")
 @click.pass_context
 def parse(context: click.Context, files: Sequence[str], *, form: str, as_json: bool) -> None:  # noqa: ARG001 - every command takes --json

@@ -15,7 +15,10 @@ from correlator.runtime.ports import Log
 
 config_option = click.option("--config", metavar="FILE", help="Settings (YAML); see docs/settings.md.")
 embedded_option = click.option(
-    "--embedded", metavar="DIR", type=click.Path(path_type=Path), help="Use the log in this folder instead of Kafka; made when missing."
+    "--embedded",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the log, in place of Kafka; `run` and `publish` make it.",
 )
 
 

@@ -83,7 +83,8 @@ class IncidentBook:
                 incident.members[alert.fingerprint] = None
             else:
                 incident.unlisted += 1
-            self._leave_former(alert)
+            if alert.incident is not None:
+                self._leave_former(alert)
         alert.incident = incident.id
         incident.firing += 1
         incident.worst = max(incident.worst, joining.severity)

@@ -286,7 +286,7 @@ class Lifecycle:
 
     def _judge_firing(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
         is_heard = alert.state in _HEARD
-        known = self._newest_until(alert, instant) if is_heard else max(alert.ended, alert.denied)
+        known = self._newest_until(alert, _before(turn, instant)) if is_heard else max(alert.ended, alert.denied)
         if turn.flags & _LATE and turn.at <= known:
             self.verdicts[Verdict.LATE] += turn.count
             return None
@@ -341,7 +341,8 @@ class Lifecycle:
 
     def _judge_resolved(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
         is_heard = alert.state in _HEARD
-        newest = self._newest_until(alert, instant)
+        limit = _before(turn, instant)
+        newest = self._newest_until(alert, limit)
         is_stale = turn.at < max(newest, alert.started) if is_heard else turn.at <= max(alert.ended, alert.denied)
         if is_stale and turn.flags & _LATE:
             self.verdicts[Verdict.LATE] += turn.count
@@ -355,7 +356,7 @@ class Lifecycle:
             alert.denied = alert.denied if is_heard else max(alert.denied, turn.at)
             return None
         self._count(turn, Verdict.UPDATE)
-        self._put_back(alert, instant)
+        self._put_back(alert, limit)
         alert.last_seen = newest
         return self._clear(alert, turn.at, instant)
 
@@ -462,6 +463,11 @@ class Lifecycle:
 def _memory_of(rules: RuleSet) -> Duration:
     """Answer how long an alert that is over is remembered: long enough to know it again when it relapses."""
     return max(rules.retention.alert, rules.retention.close_after, MEMORY_LEAST)
+
+
+def _before(turn: Turn, instant: Instant) -> Instant:
+    """Answer up to when firing times count as judged before a turn: turns of one instant are judged in the order of their event times."""
+    return instant if turn.at >= instant else instant - 1
 
 
 def _onset(turn: Turn, instant: Instant) -> Instant:
