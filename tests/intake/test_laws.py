@@ -14,6 +14,7 @@ from correlator.intake.pipeline import Intake, IntakeOutput
 from correlator.model.event import Rejection
 from correlator.model.instant import HOUR
 from correlator.model.rule import Identity, RuleSet
+from correlator.model.topology import Topology
 
 from tests.intake.builders import NOON, SHOP, Seen, an_event, an_intake, feed, items_of, labels_known, record, totals
 from tests.intake.strategies import streams
@@ -223,3 +224,12 @@ def test_two_intakes_of_the_same_input_write_equal_frames() -> None:
     control = Control(RuleSet(), SHOP)
     first, second = (feed(Intake("raw/0", control, is_recording=True), records) for _ in range(2))
     assert first == second
+
+
+def test_the_end_of_a_recording_leaves_nothing_pending_of_a_source_whose_clock_runs_ahead() -> None:
+    at = 1_767_261_600_000
+    intake = Intake("r", Control(RuleSet(), Topology()), is_recording=True)
+    body = b'{"at":%d,"receivedAt":%d,"status":"firing","labels":{"alertname":"A","service":"s"}}' % (at + 240_000, at)
+    intake.step([0], [body])
+    frames = [frame for _, frame in intake.end().frames]
+    assert frames[-1].watermark == at + 240_000 + RuleSet().time.reorder + RuleSet().grouping.settle

@@ -9,7 +9,6 @@ import pytest
 
 from benchmarks.floor import run
 from benchmarks.memory import active_alerts
-from benchmarks.restore import batches
 from benchmarks.rounds import Costs, Target, floor_line, last_line, run_rounds, table
 
 
@@ -63,11 +62,6 @@ def test_active_alerts_share_only_name_severity_and_cluster() -> None:
         assert len({event["labels"][label] for event in events}) == 500
     assert len({(event["labels"]["alertname"], event["labels"]["cluster"]) for event in events}) == 50
     assert {(len(event["labels"]), len(event["annotations"])) for event in events} == {(6, 2)}
-
-
-def test_batches_hold_all_alerts_in_order() -> None:
-    joined = [event for batch in batches(40_000, 400) for event in batch]
-    assert joined == list(active_alerts(40_000, 400))
 
 
 def test_the_last_line_of_a_program_is_what_counts() -> None:

@@ -98,12 +98,16 @@ class IntakeCounts(msgspec.Struct):
 
 
 class IntakeOutput(msgspec.Struct):
-    """The effects of one step. `position` is the offset to commit; `frames` pairs a frames partition with a frame."""
+    """The effects of one step. `position` is the offset to commit; `frames` pairs a frames partition with a frame.
+
+    `watermark` is the largest arrival believed, `latest` the largest event time forwarded: some sources' clocks run ahead.
+    """
 
     frames: list[tuple[int, Frame]]
     dead_letters: list[DeadLetter]
     position: int
     watermark: Instant | None
+    latest: Instant
     counts: IntakeCounts
 
 
@@ -119,7 +123,7 @@ class _Reading(msgspec.Struct):
 class Intake:
     """The intake of one raw partition. `source` names it in frames; `is_recording` says that items bring their own arrival.
 
-    `position` and `watermark` are those of the last output that was committed; a new partition has none.
+    `position`, `watermark` and `latest` are those of the last output that was committed; a new partition has none.
     """
 
     def __init__(
@@ -130,6 +134,7 @@ class Intake:
         form: Format = Format.AUTO,
         is_recording: bool = False,
         watermark: Instant | None = None,
+        latest: Instant = 0,
         position: int = 0,
     ) -> None:
         self.source = source
@@ -137,6 +142,7 @@ class Intake:
         self._is_recording = is_recording
         self._clock: ArrivalClock[_Reading] = ArrivalClock(watermark)
         self._position = position
+        self._latest = latest
         self._held_bytes = 0
         self._content_by_id: dict[int, int] = {}
         self._ids_forgotten = 0
@@ -173,7 +179,7 @@ class Intake:
         self._cut_all(output)
         if self._clock.now is not None:
             settle = max([self._rules.grouping.settle, *[rule.settle or 0 for rule in self._rules.alerts]])
-            self._tick(self._clock.now + self._reorder + settle, output)
+            self._tick(max(self._clock.now, self._latest) + self._reorder + settle, output)
         return self._finish(output)
 
     def tick(self, now: Instant) -> IntakeOutput:
@@ -189,12 +195,12 @@ class Intake:
         return self._form in (Format.AUTO, Format.NATIVE)
 
     def _output(self) -> IntakeOutput:
-        return IntakeOutput([], [], self._position, None, IntakeCounts())
+        return IntakeOutput([], [], self._position, None, self._latest, IntakeCounts())
 
     def _finish(self, output: IntakeOutput) -> IntakeOutput:
         self._cut_all(output)
         output.position = self._clock.first_held.offset if self._clock.is_in_doubt else self._position
-        output.watermark = self._clock.now
+        output.watermark, output.latest = self._clock.now, self._latest
         output.counts.ids_forgotten, self._ids_forgotten = self._ids_forgotten, 0
         output.counts.doubts_forced, self._clock.forced = self._clock.forced, 0
         if len(self._track_by_labels) > TRACKS_MOST or self._track_bytes > TRACK_BYTES_MOST:
@@ -423,6 +429,7 @@ class Intake:
         for partition, builder in enumerate(self._builders):
             frame = builder.finish(self._clock.now or 0)
             if frame is not None:
+                self._latest = max(self._latest, *frame.lasts)
                 output.frames.append((partition, frame))
 
     def _tick(self, watermark: Instant, output: IntakeOutput) -> None:

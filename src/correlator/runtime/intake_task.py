@@ -80,13 +80,14 @@ class IntakeTask:
         committed = await self._log.committed(self._group, self._tp)
         first, _ = await self._log.bounds(self._tp)
         position = committed if committed is not None else Position(first)
-        watermark = int(position.note) if position.note else None
+        watermark, latest = _read_note(position.note)
         self._intake = Intake(
             f"{self._tp.topic}-{self._tp.partition}",
             self._control,
             form=self._form,
             is_recording=self._is_recording,
             watermark=watermark,
+            latest=latest,
             position=position.offset,
         )
         self.position = position.offset
@@ -112,12 +113,20 @@ class IntakeTask:
             await self._writer.send(TopicPartition(self._topics.frames, partition), Messages([encode_frame(frame)]))
         if output.dead_letters:
             await self._writer.send(TopicPartition(self._topics.dead_letters, 0), _letters(output.dead_letters, self._tp))
-        note = str(output.watermark) if output.watermark is not None else ""
+        note = f"{output.watermark} {output.latest}" if output.watermark is not None else ""
         await self._writer.send_offsets(self._group, {self._tp: Position(output.position, note)})
         await self._writer.commit()
         self.position = output.position
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))
+
+
+def _read_note(note: str) -> tuple[Instant | None, Instant]:
+    """Read what a position remembers of its partition's time: the watermark and the latest event time."""
+    if not note:
+        return None, 0
+    watermark, latest = note.split()
+    return int(watermark), int(latest)
 
 
 def _parts(batch: Batch) -> list[tuple[Batch, int | None]]:
