@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from time import perf_counter, process_time
 
-from benchmarks.memory import ALERTS, INCIDENTS, active_alerts, correlate
 from correlator.config.settings import CheckpointSettings
 from correlator.correlate.machine import Machine
 from correlator.frames.control import Control
@@ -20,6 +19,8 @@ from correlator.runtime.ports import Log, Messages, TopicPartition
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import CHECKPOINT_KEY, Topics
 from correlator.state.records import Row
+
+from benchmarks.memory import ALERTS, INCIDENTS, active_alerts, correlate
 
 MUST_S, AIM_S = 15.0, 8.0
 CHECKPOINT_ROWS = 50_000
@@ -60,7 +61,7 @@ def _rows(alerts: int, incidents: int) -> list[Row]:
 
 async def _write(log: Log, rows: list[Row], updates: int) -> None:
     """Write all rows once, then rows at random, in checkpoints of 50,000."""
-    chance = random.Random(1)  # noqa: S311 - a benchmark's choice of rows
+    chance = random.Random(1)
     writer = log.writer("bench")
     await writer.start()
     for first in range(0, max(updates, len(rows)), CHECKPOINT_ROWS):
@@ -74,9 +75,7 @@ async def _write(log: Log, rows: list[Row], updates: int) -> None:
 
 async def _restored(log: Log) -> tuple[float, float, int]:
     restored = asyncio.Event()
-    task = CorrelateTask(
-        log, TOPICS, 0, domain="default", checkpoint=CheckpointSettings(), telemetry=Telemetry(), on_restored=restored.set
-    )
+    task = CorrelateTask(log, TOPICS, 0, domain="default", checkpoint=CheckpointSettings(), telemetry=Telemetry(), on_restored=restored.set)
     started, cpu = perf_counter(), process_time()
     running = asyncio.create_task(task.run())
     await restored.wait()

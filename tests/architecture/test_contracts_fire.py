@@ -18,7 +18,14 @@ def skeleton(tmp_path: Path) -> Path:
         folder = tmp_path / "correlator" / package
         folder.mkdir(parents=True)
         (folder / "__init__.py").touch()
-    for module in ("correlate/pipeline.py", "correlate/machine.py", "correlate/group.py", "correlate/diagnose.py", "correlate/incidents.py", "model/calendar.py"):
+    for module in (
+        "correlate/pipeline.py",
+        "correlate/machine.py",
+        "correlate/group.py",
+        "correlate/diagnose.py",
+        "correlate/incidents.py",
+        "model/calendar.py",
+    ):
         (tmp_path / "correlator" / module).touch()
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8"), encoding="utf-8")
     return tmp_path

@@ -194,3 +194,12 @@ def test_a_guess_ends_with_the_alert_it_was_made_for() -> None:
     outcome = follow(machine, [frames[0], a_tick("5m", source="raw-1"), a_tick("5h", source="raw-0"), a_tick("5h", source="raw-1")])
     follow(machine, [a_tick("5h1m", source="raw-0"), a_tick("5h1m", source="raw-1")], outcome)
     assert not any(incident.guesses for incident in machine.book.incidents.values())
+
+
+def test_a_guess_that_goes_elsewhere_leaves_the_times_of_its_incident_alone() -> None:
+    outcome = told(
+        [an_event("db/Down"), an_event("mail/Up", said="20s"), resolved("db/Down", said="21s"), an_event("cart/Slow", said="22s")]
+    )
+    guessed = next(document for document in outcome.revisions if document.counts["pending"] and document.counts["alerts"])
+    assert outcome.incidents[guessed.id].updated == "2026-01-05T00:00:21.000Z"
+    assert outcome.incidents[guessed.id].counts["pending"] == 0

@@ -137,6 +137,25 @@ def test_one_event_of_2100_or_1970_moves_nothing_else() -> None:
         assert [stretch for stretch in stretches(run(spoilt)) if stretch[0] == "0"] == stretches(run(story))
 
 
+def test_a_repeat_delayed_by_exactly_reorder_comes_too_late_for_its_expiry_in_any_batching() -> None:
+    control = a_control(AlertRule("brief", DOWN, expiry=MINUTE))
+    events = [an_event(received="0"), an_event("mail/Up", said="70s", received="70s"), an_event(said="60s", received="70s")]
+    for batches in ([events], [[event] for event in events]):
+        outcome = follow(Machine(control), frames_of(batches, control))
+        assert ("0", "60", None) in stretches(outcome)
+
+
+def test_of_a_run_that_comes_long_after_its_time_only_what_is_newer_than_the_end_begins_a_stretch() -> None:
+    control = a_control()
+    machine = Machine(control)
+    outcome = follow(machine, [a_tick("0", source="raw-1"), *frames_of([[an_event(), resolved(said="6s")]], control), a_tick("5m")])
+    follow(machine, [a_tick("9m")], outcome)
+    assert machine.sources.fallen_out == 1
+    run_of_three = frames_of([[an_event(said="5s"), an_event(said="7s"), an_event(said="8s")]], control, source="raw-1")
+    follow(machine, run_of_three, outcome)
+    assert stretches(outcome) == [("0", "6", None), ("7", "", None)]
+
+
 # Memory
 
 

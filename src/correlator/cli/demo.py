@@ -189,7 +189,7 @@ class _Demo:
         console.print()
         console.print(
             f"{summary['events']:,} events in: {verdicts['repeat']:,} repeats folded, {verdicts['new']} firing stretches, "
-            f"{verdicts['update']} ends; {summary['incidents']} incidents, {summary['with_several_alerts']} of them with more than one alert.",
+            f"{verdicts['update']} ends; {summary['incidents']} incidents, {summary['with_several_alerts']} of more than one alert.",
             highlight=False,
         )
         for document in self._ranked_by_size()[:5]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from correlator.config.settings import Settings
@@ -50,6 +50,7 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value if not isinstance(item, BaseModel)) or "one, `events`"
-    if field.metadata and isinstance(value, int) and any("Between" in type(mark).__name__ or hasattr(mark, "func") for mark in field.metadata):
+    is_duration = isinstance(value, int) and any(isinstance(mark, BeforeValidator) for mark in field.metadata)
+    if is_duration:
         return f"`{format_duration(value)}`"
     return f"`{value}`"
