@@ -229,6 +229,14 @@ def test_firing_alerts_are_never_forgotten_for_want_of_room() -> None:
     assert lifecycle.evicted == 0
 
 
+def test_twenty_thousand_alerts_expire_in_one_tick() -> None:
+    machine = Machine(a_control(), guesses=False)
+    outcome = follow(machine, [many(20_000, status=0, since=0), a_tick("10m"), a_tick("20m")])
+    assert len(outcome.stretches) == 20_000
+    assert machine.open_stretches == []
+    assert [document.counts["firing"] for document in outcome.incidents.values()] == [0]
+
+
 # Hold and keep
 
 

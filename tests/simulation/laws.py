@@ -73,8 +73,8 @@ def judge(play: Play) -> Verdict:
         _each_judgement_is_written_once(log, partition, reference)
         _judged_are_all_items(reference)
         _restored_is_the_same(log, partition, reference, domain=story.domains[partition])
-    if not story.is_recording or story.partitions == 1:
-        law(not any(one.machine.waiting for one in references), "items are not judged though all input is over")
+    for reference in references:
+        _nothing_waits(reference)
     return Verdict([canonical(one.outcome) for one in references], [_decisions(one.outcome) for one in references])
 
 
@@ -166,17 +166,16 @@ def _each_judgement_is_written_once(log: HistoryLog, partition: int, reference: 
 
 
 def _judged_are_all_items(reference: Reference) -> None:
-    """What frames brought is judged or waits"""
+    """What frames brought is judged or waits."""
     items = sum(decode_frame(value).items for value in reference.frames)
     judged, waiting = sum(reference.machine.verdicts.values()), reference.machine.waiting
     law(items == judged + waiting, f"{items} items in frames, {judged} judged and {waiting} waiting")
 
 
-def nothing_waits(play: Play) -> None:
+def _nothing_waits(reference: Reference) -> None:
     """When all input is over and time has moved on, all is judged."""
-    for partition, domain in enumerate(play.story.domains):
-        waiting = Reference(play.world.log, partition, domain=domain).machine.waiting
-        law(waiting == 0, f"{waiting} items are not judged though all input is over")
+    waiting = reference.machine.waiting
+    law(waiting == 0, f"{waiting} items are not judged though all input is over")
 
 
 def _restored_is_the_same(log: HistoryLog, partition: int, reference: Reference, *, domain: str) -> None:

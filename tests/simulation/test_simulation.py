@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.simulation.faults import CELLS, a_plan, table
-from tests.simulation.laws import nothing_waits
+from tests.simulation.laws import judge
 from tests.simulation.play import Play
 from tests.simulation.runs import Runs, told
 from tests.simulation.story import WARM_UP, a_story
@@ -46,7 +46,7 @@ def test_a_recording_is_judged_to_its_end_though_one_partition_ends_sooner() -> 
     shorter = [one for one in story.deliveries if one.partition or one.slot <= 2 * WARM_UP]
     play = Play(msgspec.structs.replace(story, deliveries=shorter), 1, [])
     play.run()
-    nothing_waits(play)
+    judge(play)
 
 
 def test_equal_seeds_do_equal_runs() -> None:
@@ -61,7 +61,7 @@ def test_equal_seeds_do_equal_runs() -> None:
 _DIGEST: Final = """
 import hashlib
 from tests.simulation.faults import a_plan
-from tests.simulation.laws import nothing_waits
+from tests.simulation.laws import judge
 from tests.simulation.play import Play
 from tests.simulation.story import WARM_UP, a_story
 from tests.simulation.world import BrokenLawError

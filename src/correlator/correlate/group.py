@@ -5,7 +5,6 @@ rebuilt from the incidents.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
 from math import fsum
 from typing import Final
 
@@ -16,15 +15,15 @@ from correlator.correlate.score import (
     UNSEEN_EARLY,
     UNSEEN_LATE,
     Reach,
-    Relation,
     levels_of,
     reaches_from,
     same_score,
     spread_score,
     unseen_reach,
     weight_of,
+    window_of,
 )
-from correlator.model.instant import Instant
+from correlator.model.instant import Duration, Instant
 from correlator.model.rule import Grouping
 from correlator.model.topology import Topology
 from correlator.state.records import Hit, Incident
@@ -70,7 +69,7 @@ class Grouper:
         self._grouping = grouping
         self._places: dict[tuple[str, ...], _Places] = {}
         self._onsets: dict[tuple[str, ...], _Onsets] = {}
-        self._reaches: dict[str, dict[str, Reach]] = {}
+        self._reaches: dict[str, tuple[dict[str, Reach], tuple[Duration, Duration]]] = {}
         self._levels = levels_of(topology)
 
     def add(self, incident: Incident, hit: Hit) -> None:
@@ -102,19 +101,23 @@ class Grouper:
 
     def reaches_of(self, entity: str) -> dict[str, Reach]:
         """Answer every entity within reach of one, nearest first."""
-        reaches = self._reaches.get(entity)
-        if reaches is None:
+        return self._reaches_and_window_of(entity)[0]
+
+    def _reaches_and_window_of(self, entity: str) -> tuple[dict[str, Reach], tuple[Duration, Duration]]:
+        known = self._reaches.get(entity)
+        if known is None:
             if len(self._reaches) >= REMEMBERED_MOST:
                 self._reaches.clear()
-            reaches = self._reaches[entity] = reaches_from(self._topology, entity, self._grouping.hops)
-        return reaches
+            reaches = reaches_from(self._topology, entity, self._grouping.hops)
+            known = self._reaches[entity] = (reaches, window_of(reaches.values()))
+        return known
 
     def place(self, entity: str, scope: tuple[str, ...], at: Instant) -> Placement:
         """Choose the incident whose hits together explain the alert best, if better than chance does; equals go to the older one."""
         places = self._places.get(scope)
         if places is None:
             return NEW
-        clues = self._declared(places, entity, at)
+        clues = self._declared(places, scope, entity, at=at)
         if all(score < _EXPLAINED for _, some in clues.values() for score, _ in some):
             self._add_undeclared(clues, scope, entity, at=at)
         best = (-NEW_FAULT, 0, b"", "")
@@ -127,14 +130,16 @@ class Grouper:
         nearest = min(some, key=lambda clue: (-clue[0], clue[1]))[1]
         return Placement(incident, -best[0], self._path(entity, nearest))
 
-    def _declared(self, places: _Places, entity: str, at: Instant) -> _Clues:
-        """Weigh hits at the entity itself and where the graph leads."""
+    def _declared(self, places: _Places, scope: tuple[str, ...], entity: str, *, at: Instant) -> _Clues:
+        """Weigh hits at the entity itself and where the graph leads: of all hits of the scope, those whose time could fit."""
         clues: _Clues = {}
-        for name, reach, hits in self._near(places, entity):
-            for incident, hit in hits.values():
-                score = same_score(at - hit.last) if reach.relation is Relation.SAME else spread_score(reach, at - hit.onset)
-                if score > 0.0 and self._is_joinable(incident, at):
-                    clues.setdefault(incident.id, (incident, []))[1].append((score * weight_of(hit.alerts), name))
+        for incident, hit in places.get(entity, {}).values():
+            self._weigh(clues, incident, hit, score=same_score(at - hit.last), at=at)
+        reaches, (low, high) = self._reaches_and_window_of(entity)
+        for onset, name, identifier in self._between(scope, at - high, at - low):
+            reach = reaches.get(name)
+            if reach is not None and name != entity:
+                self._weigh(clues, *places[name][identifier], score=spread_score(reach, at - onset), at=at)
         return clues
 
     def _add_undeclared(self, clues: _Clues, scope: tuple[str, ...], entity: str, *, at: Instant) -> None:
@@ -145,23 +150,17 @@ class Grouper:
         for onset, name, identifier in newest[max(0, end - SCAN_MOST) : end]:
             if at - onset > UNSEEN_LATE or name in reaches:
                 continue
-            incident, hit = places[name][identifier]
             reach = unseen_reach(level, self._levels.get(name))
-            score = spread_score(reach, at - onset)
-            if score > 0.0 and self._is_joinable(incident, at):
-                clues.setdefault(identifier, (incident, []))[1].append((score * weight_of(hit.alerts), name))
+            self._weigh(clues, *places[name][identifier], score=spread_score(reach, at - onset), at=at)
 
-    def _near(self, places: _Places, entity: str) -> Iterator[tuple[str, Reach, dict[str, tuple[Incident, Hit]]]]:
-        """Answer the entities within reach that have hits, going through whichever of the two is fewer."""
-        reaches = self.reaches_of(entity)
-        if len(places) < len(reaches):
-            for name, hits in places.items():
-                if name in reaches:
-                    yield name, reaches[name], hits
-        else:
-            for name, reach in reaches.items():
-                if name in places:
-                    yield name, reach, places[name]
+    def _weigh(self, clues: _Clues, incident: Incident, hit: Hit, *, score: float, at: Instant) -> None:
+        if score > 0.0 and self._is_joinable(incident, at):
+            clues.setdefault(incident.id, (incident, []))[1].append((score * weight_of(hit.alerts), hit.entity))
+
+    def _between(self, scope: tuple[str, ...], first: Instant, last: Instant) -> list[_Entry]:
+        """Answer the hits of a scope whose onset lies between two instants, both included."""
+        hits = self._onsets[scope].hits
+        return hits[bisect_left(hits, (first, "", "")) : bisect_left(hits, (last + 1, "", ""))]
 
     def _is_joinable(self, incident: Incident, at: Instant) -> bool:
         return incident.is_live and abs(at - incident.last_new) <= self._grouping.window

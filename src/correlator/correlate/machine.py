@@ -21,7 +21,7 @@ from correlator.frames.frame import Frame, FrameKind
 from correlator.model.alert import AlertState, Status
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Verdict
-from correlator.model.incident import AlertDocument, Decision, IncidentDocument, IncidentState, Why
+from correlator.model.incident import FINAL_STATES, AlertDocument, Decision, IncidentDocument, IncidentState, Why
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
@@ -59,9 +59,13 @@ class _MachineRow(msgspec.Struct, array_like=True):
 
 
 class Machine:
-    """Correlates one domain. Equal frames give equal effects and equal rows, byte for byte."""
+    """Correlates one domain. Equal frames give equal effects and equal rows, byte for byte.
 
-    def __init__(self, control: Control | None = None, *, domain: str = "default", guesses: bool = True) -> None:
+    Without `guesses` nothing is said of turns before they are judged. Without `drafts` effects hold only what is final: stretches
+    that ended and incidents that are over; `open_incidents` and `open_stretches` answer the rest. A replay does without both.
+    """
+
+    def __init__(self, control: Control | None = None, *, domain: str = "default", guesses: bool = True, drafts: bool = True) -> None:
         self.control = control if control is not None else Control(RuleSet(), Topology())
         self.position: Instant = 0
         self.sources = Sources(self.control.rules.time.max_hold)
@@ -70,6 +74,7 @@ class Machine:
         self._grouper = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesses = guesses
+        self._drafts = drafts
         self._guess_dues: list[tuple[Instant, bytes]] = []
         self._causes: dict[str, list[Cause]] = {}
         self._noted: dict[bytes, Alert] = {}
@@ -101,6 +106,11 @@ class Machine:
     def open_stretches(self) -> list[AlertDocument]:
         """Stretches that have not ended, in the order their alerts were met."""
         return [alert_document(alert) for alert in self.lifecycle.alerts.values() if alert.state is not AlertState.RESOLVED]
+
+    @property
+    def open_incidents(self) -> list[IncidentDocument]:
+        """Incidents that are not over, as they stand, in the order they began."""
+        return [self._described(incident) for incident in self.book.incidents.values() if incident.state not in FINAL_STATES]
 
     @property
     def waiting(self) -> int:
@@ -334,23 +344,27 @@ class Machine:
         effects = Effects(decisions=self._decisions, stretches=self._stretches)
         self._decisions, self._stretches = [], []
         for incident in self.book.taken():
-            causes = self._causes.get(incident.id)
-            if causes is None:
-                causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology, self._grouper.reaches_of)
-            effects.incidents[incident.id] = incident_document(
-                incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self.control.digest
-            )
+            if self._drafts or incident.state in FINAL_STATES:
+                effects.incidents[incident.id] = self._described(incident)
         for identifier in self.book.forgotten:
             effects.incidents[identifier] = None
             self._causes.pop(identifier, None)
         self.book.forgotten = []
-        for fingerprint, alert in self._noted.items():
+        for fingerprint, alert in self._noted.items() if self._drafts else ():
             is_kept = self.lifecycle.alerts.get(fingerprint) is alert
             effects.alerts[fingerprint] = alert if is_kept else None
         self._noted = {}
         return effects
 
+    def _described(self, incident: Incident) -> IncidentDocument:
+        causes = self._causes.get(incident.id)
+        if causes is None:
+            causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology, self._grouper.reaches_of)
+        return incident_document(incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self.control.digest)
+
     def _decide(self, why: Why, instant: Instant, *, alert: Alert, incident: Incident | None = None, placement: Placement = NEW) -> None:
+        if not self._drafts:
+            return
         self._decisions.append(
             Decision(
                 at=format_rfc3339(instant),

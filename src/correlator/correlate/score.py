@@ -6,8 +6,9 @@ The constants were set once on storms of `benchmarks.accuracy`; each earns its p
 """
 
 from collections import deque
+from collections.abc import Iterable
 from enum import StrEnum
-from math import exp, pi, sqrt
+from math import ceil, exp, floor, pi, sqrt
 from typing import Final
 
 import msgspec
@@ -66,6 +67,14 @@ def spread_score(reach: Reach, gap: Duration) -> float:
     distance = (gap / 1000 - reach.mean) / reach.width
     square = distance * distance
     return reach.peak * exp(-0.5 * square) if square < _FAR else 0.0
+
+
+def window_of(reaches: Iterable[Reach]) -> tuple[Duration, Duration]:
+    """Answer between which gaps a hit along any of these paths can score at all."""
+    far = sqrt(_FAR)
+    lows = [reach.mean - reach.width * far for reach in reaches]
+    highs = [reach.mean + reach.width * far for reach in reaches]
+    return floor(min(lows) * 1000), ceil(max(highs) * 1000)
 
 
 def same_score(gap: Duration) -> float:

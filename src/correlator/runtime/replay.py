@@ -13,7 +13,7 @@ from correlator.frames.control import Control
 from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
 from correlator.intake.route import Router
 from correlator.model.event import Flag, Verdict
-from correlator.model.incident import FINAL_STATES, AlertDocument, IncidentDocument, encode_document, encode_incident
+from correlator.model.incident import AlertDocument, IncidentDocument, encode_document, encode_incident
 from correlator.runtime.files import Records
 
 BATCH_RECORDS: Final = 16_000
@@ -37,11 +37,10 @@ class Replay:
 
     def __init__(self, control: Control, out: Path) -> None:
         self._intake = Intake("recording", control, is_recording=True)
-        self._machines = [Machine(control, domain=domain, guesses=False) for domain in Router(control.topology).domains]
+        self._machines = [Machine(control, domain=domain, guesses=False, drafts=False) for domain in Router(control.topology).domains]
         self._out = out
         self._funnel = _Funnel()
         self._offset = 0
-        self._unfinished: dict[str, IncidentDocument] = {}
         self._incidents = self._stretches = self._letters = 0
 
     def run(self, batches: Iterator[Records]) -> ReplaySummary:
@@ -75,17 +74,14 @@ class Replay:
 
     def _write(self, effects: Effects) -> None:
         self._write_stretches(effects.stretches, self._files[1])
-        for identifier, document in effects.incidents.items():
-            if document is None:
-                continue
-            self._unfinished[identifier] = document
-            if document.state in FINAL_STATES:
-                self._write_incident(self._unfinished.pop(identifier), self._files[0])
+        for document in effects.incidents.values():
+            if document is not None:
+                self._write_incident(document, self._files[0])
 
     def _finish(self, incidents: BinaryIO, alerts: BinaryIO) -> None:
-        for document in self._unfinished.values():
-            self._write_incident(document, incidents)
         for machine in self._machines:
+            for document in machine.open_incidents:
+                self._write_incident(document, incidents)
             self._write_stretches(machine.open_stretches, alerts)
 
     def _write_incident(self, document: IncidentDocument, file: BinaryIO) -> None:
