@@ -4,6 +4,7 @@ import pytest
 
 from correlator.correlate import sources as module
 from correlator.correlate.sources import Sources
+from correlator.frames.frame import FrameKind
 from correlator.model.instant import HOUR, MINUTE, SECOND
 
 
@@ -11,7 +12,7 @@ def known(**watermarks: int) -> Sources:
     """Answer sources that have spoken, in this order."""
     sources = Sources(5 * MINUTE)
     for name, watermark in watermarks.items():
-        sources.advance(name, watermark, is_tick=False)
+        sources.advance(name, watermark, FrameKind.ROWS)
     return sources
 
 
@@ -21,9 +22,9 @@ def test_time_is_the_least_of_all_live_sources() -> None:
 
 def test_time_never_goes_back() -> None:
     sources = known(a=MINUTE)
-    sources.advance("a", SECOND, is_tick=False)
+    sources.advance("a", SECOND, FrameKind.ROWS)
     assert sources.now == MINUTE
-    sources.advance("late", 0, is_tick=False)
+    sources.advance("late", 0, FrameKind.ROWS)
     assert sources.now == MINUTE
 
 
@@ -39,33 +40,33 @@ def test_without_sources_nothing_is_live() -> None:
 
 def test_a_tick_exactly_five_minutes_ahead_is_believed_and_one_further_is_not() -> None:
     sources = known(a=0, b=0)
-    sources.advance("b", 5 * MINUTE, is_tick=True)
+    sources.advance("b", 5 * MINUTE, FrameKind.TICK)
     assert sources.ticks_ignored == 0
-    sources.advance("b", 10 * MINUTE, is_tick=True)
+    sources.advance("b", 10 * MINUTE, FrameKind.TICK)
     assert sources.ticks_ignored == 1
     assert sources.watermarks["b"] == 5 * MINUTE
 
 
 def test_rows_are_believed_however_far_ahead() -> None:
     sources = known(a=0, b=0)
-    sources.advance("b", HOUR, is_tick=False)
+    sources.advance("b", HOUR, FrameKind.ROWS)
     assert sources.now == HOUR
 
 
 def test_after_a_night_the_ticks_of_two_sources_confirm_each_other() -> None:
     sources = known(a=0, b=0)
-    sources.advance("a", 9 * HOUR, is_tick=True)
-    sources.advance("b", 9 * HOUR + SECOND, is_tick=True)
+    sources.advance("a", 9 * HOUR, FrameKind.TICK)
+    sources.advance("b", 9 * HOUR + SECOND, FrameKind.TICK)
     assert sources.ticks_ignored == 1
-    sources.advance("a", 9 * HOUR + 2 * SECOND, is_tick=True)
+    sources.advance("a", 9 * HOUR + 2 * SECOND, FrameKind.TICK)
     assert sources.now == 9 * HOUR + SECOND
 
 
 def test_a_single_clock_in_2100_never_moves_time() -> None:
     sources = known(a=0, b=0)
     for second in range(1, 5):
-        sources.advance("a", 10**13 + second, is_tick=True)
-        sources.advance("b", second * SECOND, is_tick=True)
+        sources.advance("a", 10**13 + second, FrameKind.TICK)
+        sources.advance("b", second * SECOND, FrameKind.TICK)
     assert sources.watermarks["a"] == 0
     assert sources.now == 0
 
@@ -74,4 +75,28 @@ def test_more_sources_than_the_limit_are_a_bug(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "SOURCES_MOST", 1)
     sources = known(a=0)
     with pytest.raises(AssertionError, match="more raw partitions"):
-        sources.advance("b", 0, is_tick=False)
+        sources.advance("b", 0, FrameKind.ROWS)
+
+
+def test_a_recording_that_ended_holds_nobody_back() -> None:
+    sources = Sources(5 * MINUTE)
+    sources.advance("a", 10 * MINUTE, FrameKind.ROWS)
+    sources.advance("b", 8 * MINUTE, FrameKind.END)
+    assert sources.now == 10 * MINUTE
+
+
+def test_when_all_recordings_ended_time_is_that_of_the_last() -> None:
+    sources = Sources(5 * MINUTE)
+    sources.advance("a", 10 * MINUTE, FrameKind.END)
+    sources.advance("b", 8 * MINUTE, FrameKind.END)
+    assert sources.now == 10 * MINUTE
+
+
+def test_a_recording_that_goes_on_is_waited_for_again() -> None:
+    sources = Sources(5 * MINUTE)
+    sources.advance("a", 10 * MINUTE, FrameKind.ROWS)
+    sources.advance("b", 9 * MINUTE, FrameKind.END)
+    sources.advance("b", 9 * MINUTE + 1, FrameKind.ROWS)
+    sources.advance("a", 12 * MINUTE, FrameKind.ROWS)
+    assert sources.now == 10 * MINUTE
+    assert sources.live == ["a", "b"]

@@ -7,6 +7,8 @@ from pathlib import Path
 from correlator.cli.reference import cli_page
 from correlator.config.pages import settings_page
 from correlator.config.schemas import schemas
+from correlator.intake.schema import event_schema
+from correlator.model.schemas import document_schemas, schema_page, states_page
 from correlator.runtime.metrics import metrics_page
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -17,6 +19,10 @@ def documents() -> Iterator[tuple[Path, str]]:
     yield Path("docs/cli.md"), cli_page()
     yield Path("docs/metrics.md"), metrics_page()
     yield Path("docs/settings.md"), settings_page()
+    yield Path("docs/states.md"), states_page()
+    yield Path("docs/schemas/event.schema.json"), json.dumps(event_schema(), indent=2) + "\n"
+    for name in document_schemas():
+        yield Path(f"docs/schemas/{name}.schema.json"), schema_page(name).decode()
     for name, schema in schemas().items():
         yield Path(f"docs/schemas/{name}.schema.json"), json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 

@@ -56,6 +56,7 @@ class _MachineRow(msgspec.Struct, array_like=True):
     verdicts: dict[Verdict, int]
     control: Control
     ignored: dict[str, Instant]
+    ended: dict[str, Instant]
 
 
 class Machine:
@@ -91,7 +92,7 @@ class Machine:
             self._noted[alert.fingerprint] = alert
             if alert.fingerprint not in self.lifecycle.alerts:
                 self._remember(alert)
-        self.sources.advance(frame.source, frame.watermark, is_tick=frame.kind is FrameKind.TICK)
+        self.sources.advance(frame.source, frame.watermark, frame.kind)
         self._advance(self.sources.now - max(self.control.rules.time.reorder, 1))
         if self._guesses:
             self._guess_arrivals()
@@ -138,6 +139,7 @@ class Machine:
             self.lifecycle.verdicts,
             self.control,
             self.sources.ignored,
+            self.sources.ended,
         )
         return [*self.lifecycle.rows(), *self.book.rows(), (MACHINE_KEY, _PACK(row))]
 
@@ -152,7 +154,7 @@ class Machine:
     def _restore_machine(self, row: _MachineRow) -> None:
         self._adopt(row.control)
         self.position, self.sources.now, self.lifecycle.order = row.position, row.now, row.order
-        self.sources.watermarks, self.sources.ignored = row.watermarks, row.ignored
+        self.sources.watermarks, self.sources.ignored, self.sources.ended = row.watermarks, row.ignored, row.ended
         self.lifecycle.verdicts = {verdict: row.verdicts.get(verdict, 0) for verdict in Verdict}
 
     def _adopt(self, control: Control) -> None:

@@ -9,6 +9,7 @@ agrees with it: after a night without workers all sources tick far ahead of wher
 
 from typing import Final
 
+from correlator.frames.frame import FrameKind
 from correlator.model.instant import MINUTE, Duration, Instant
 
 RUNAWAY: Final[Duration] = 5 * MINUTE
@@ -23,31 +24,40 @@ class Sources:
         self.now: Instant = 0
         self.watermarks: dict[str, Instant] = {}
         self.ignored: dict[str, Instant] = {}
+        self.ended: dict[str, Instant] = {}
         self.ticks_ignored = 0
 
-    def advance(self, source: str, watermark: Instant, *, is_tick: bool) -> None:
-        """Take a source's watermark; raises no error for one that goes back, which changes nothing."""
-        if is_tick and self._is_runaway(source, watermark):
+    def advance(self, source: str, watermark: Instant, kind: FrameKind) -> None:
+        """Take a source's watermark; raises no error for one that goes back, which changes nothing.
+
+        A recording that ended holds nobody back any more, until it goes on; when all have ended, time is that of the last.
+        """
+        if kind is FrameKind.TICK and self._is_runaway(source, watermark):
             self.ticks_ignored += 1
             self.ignored[source] = watermark
             return
         assert source in self.watermarks or len(self.watermarks) < SOURCES_MOST, "more raw partitions than the limit"
         self.ignored.pop(source, None)
         self.watermarks[source] = max(watermark, self.watermarks.get(source, watermark))
-        self.now = max(self.now, min(self.watermarks[name] for name in self.live))
+        self.ended.pop(source, None)
+        if kind is FrameKind.END:
+            self.ended[source] = watermark
+        waited_for = [self.watermarks[name] for name in self.live]
+        self.now = max(self.now, min(waited_for) if waited_for else max(self.watermarks.values()))
 
     @property
     def live(self) -> list[str]:
         """Sources that hold time back, in the order they first spoke."""
         if not self.watermarks:
             return []
-        furthest = max(self.watermarks.values())
-        return [name for name, watermark in self.watermarks.items() if furthest - watermark < self.max_hold]
+        running = [watermark for name, watermark in self.watermarks.items() if name not in self.ended]
+        furthest = max(running, default=0)
+        return [name for name, watermark in self.watermarks.items() if furthest - watermark < self.max_hold and name not in self.ended]
 
     @property
     def fallen_out(self) -> int:
         """How many sources lag too far to be waited for."""
-        return len(self.watermarks) - len(self.live)
+        return len(self.watermarks) - len(self.live) - len(self.ended)
 
     def _is_runaway(self, source: str, watermark: Instant) -> bool:
         others = [known for name, known in self.watermarks.items() if name != source]

@@ -22,6 +22,7 @@ class FrameKind(IntEnum):
     ROWS = 0
     TICK = 1
     CONTROL = 2
+    END = 3
 
 
 class News(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -179,7 +179,7 @@ class Intake:
         self._cut_all(output)
         if self._clock.now is not None:
             settle = max([self._rules.grouping.settle, *[rule.settle or 0 for rule in self._rules.alerts]])
-            self._tick(max(self._clock.now, self._latest) + self._reorder + settle, output)
+            self._say(FrameKind.END, max(self._clock.now, self._latest) + self._reorder + settle, output)
         return self._finish(output)
 
     def tick(self, now: Instant) -> IntakeOutput:
@@ -187,7 +187,7 @@ class Intake:
         output = self._output()
         self._accept_all(self._clock.witness(now), output)
         self._cut_all(output)
-        self._tick(now, output)
+        self._say(FrameKind.TICK, now, output)
         return self._finish(output)
 
     @property
@@ -432,9 +432,9 @@ class Intake:
                 self._latest = max(self._latest, *frame.lasts)
                 output.frames.append((partition, frame))
 
-    def _tick(self, watermark: Instant, output: IntakeOutput) -> None:
+    def _say(self, kind: FrameKind, watermark: Instant, output: IntakeOutput) -> None:
         for partition in range(len(self._builders)):
-            output.frames.append((partition, Frame(FrameKind.TICK, self.source, watermark, self._digest)))
+            output.frames.append((partition, Frame(kind, self.source, watermark, self._digest)))
 
 
 def _service_flag(labels: dict[str, str], entity: str | None) -> Flag:
