@@ -88,7 +88,6 @@ def a_story(seed: int) -> Story:
     deliveries = [teller.first(partition) for partition in range(partitions)]
     for slot in range(2 * WARM_UP, slots):
         deliveries += [teller.delivery(slot, partition) for partition in range(partitions)]
-    deliveries += [teller.last(slots - 1, partition) for partition in range(partitions)]
     return Story(control, domains, partitions, is_recording, slots, deliveries)
 
 
@@ -137,11 +136,6 @@ class _Teller:
         names = [f"{_SERVICES[rank % len(_SERVICES)]}/{_CONDITIONS[rank % len(_CONDITIONS)]}" for rank in range(FIRST_RECORDS)]
         values = [self._event(name, at=start, arrival=start) for name in names]
         return Delivery(WARM_UP, partition, values, [start] * len(values), may_wait=0, is_plain=True)
-
-    def last(self, slot: int, partition: int) -> Delivery:
-        """Tell what a partition hears last: one good record, so that all partitions of a recording end at the same time."""
-        arrival = T0 + slot * SLOT
-        return Delivery(slot, partition, [self._event("web/Down", at=arrival, arrival=arrival)], [arrival], may_wait=0, is_plain=True)
 
     def delivery(self, slot: int, partition: int) -> Delivery:
         """Tell what a partition hears in a slot."""

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from tests.simulation.faults import CELLS, a_plan, table
+from tests.simulation.faults import CELLS, SLOW, Cell, a_plan, table
 from tests.simulation.laws import judge
 from tests.simulation.play import Play
 from tests.simulation.runs import Runs, told
@@ -42,6 +42,12 @@ def test_a_recording_is_judged_to_its_end_though_one_partition_ends_sooner() -> 
     play = Play(msgspec.structs.replace(story, deliveries=shorter), 1, [])
     play.run()
     judge(play)
+
+
+@pytest.mark.parametrize("seed", [1, 10, 13])
+def test_a_backlog_behind_a_slow_log_fires_no_timers(seed: int) -> None:
+    failure = Runs().one(seed, [Cell("intake", "poll", SLOW)] * 12)
+    assert failure is None, told(failure)
 
 
 def test_equal_seeds_do_equal_runs() -> None:

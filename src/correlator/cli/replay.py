@@ -10,6 +10,7 @@ from correlator.cli.errors import explained
 from correlator.cli.progress import progress
 from correlator.config.load import load_rules, load_topology
 from correlator.frames.control import Control
+from correlator.runtime.collector import settle_collector
 from correlator.runtime.files import check_readable, input_bytes, read_merged
 from correlator.runtime.replay import BATCH_RECORDS, Replay, ReplaySummary
 
@@ -28,6 +29,7 @@ def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[st
     with explained(out), progress("replay", input_bytes(events)) as advance:
         control = load_control(rules, topology)
         check_readable(events)
+        settle_collector()
         summary = Replay(control, out).run(read_merged(list(events), size=BATCH_RECORDS, advance=advance))
     click.echo(json.dumps(as_document(summary)) if as_json else _text(summary, out))
 

@@ -15,6 +15,7 @@ from correlator.cli.replay import load_control
 from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
+from correlator.runtime.collector import settle_collector
 from correlator.runtime.http import ListenError, Readiness, monitoring, serve
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.worker import Worker
@@ -51,6 +52,7 @@ def run(
         settings = settings_of(config)
         control = load_control(rules or _existing(settings.rules, "rules"), topology or _existing(settings.topology, "topologies"))
         telemetry = Telemetry()
+        settle_collector()
         cpu = time.process_time()
         runner = _Run(settings, control, telemetry)
         uvloop.run(runner.run(embedded, listen=listen if listen is not None else settings.http.listen, until_idle=until_idle))

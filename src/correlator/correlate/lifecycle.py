@@ -392,6 +392,8 @@ class Lifecycle:
 
     def _due(self, alert: Alert) -> Instant:
         """Answer when an alert must be woken: the one deadline of its state."""
+        if alert.state is AlertState.FIRING and not alert.until:
+            return alert.last_seen + alert.expiry
         if alert.state is AlertState.KEPT:
             return alert.ended + alert.keep
         if alert.state is AlertState.RESOLVED:

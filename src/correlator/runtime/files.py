@@ -165,17 +165,11 @@ def _document(head: bytes, file: BinaryIO) -> list[bytes] | bytes:
 
 
 def _lines(head: bytes, file: BinaryIO, size: int, *, advance: Advance) -> Iterator[Records]:
-    number, rest = 1, head
-    while True:
-        piece = file.read(PIECE_BYTES)
-        advance(len(rest) + len(piece) if number == 1 else len(piece))
-        lines = (rest + piece).split(b"\n")
-        rest = lines.pop() if piece else b""
-        if not piece and lines and not lines[-1]:
-            lines.pop()
+    number, lines = 1, head.splitlines(keepends=True) if head.count(b"\n") > 1 else [head] if head else []
+    while lines or (lines := file.readlines(PIECE_BYTES)):
+        advance(sum(map(len, lines)))
         for first in range(0, len(lines), size):
-            batch = lines[first : first + size]
+            batch = [line.rstrip(b"\r\n") for line in lines[first : first + size]]
             yield Records(batch, range(number, number + len(batch)))
             number += len(batch)
-        if not piece:
-            return
+        lines = []

@@ -16,7 +16,7 @@ from correlator.model.event import Flag, Verdict
 from correlator.model.incident import AlertDocument, IncidentDocument, encode_document, encode_incident
 from correlator.runtime.files import Records
 
-BATCH_RECORDS: Final = 16_000
+BATCH_RECORDS: Final = 32_000
 DEAD_LETTER_BYTES_MOST: Final = 256 * 1024
 
 
