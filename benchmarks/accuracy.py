@@ -126,7 +126,7 @@ def _note_opened(effects: Effects, opened: dict[Hashable, Sequence[str]]) -> Non
 
 
 def _key_of(stretch: AlertDocument) -> Key:
-    return frozenset(msgspec.json.decode(stretch.labels, type=dict[str, str]).items()), parse_rfc3339(stretch.starts_at)[0]
+    return frozenset(stretch.labels.items()), parse_rfc3339(stretch.starts_at)[0]
 
 
 def _key(raised: Raised) -> Key:

@@ -14,12 +14,13 @@ import orjson
 from correlator.correlate.machine import Machine
 from correlator.frames.codec import decode_frame, encode_frame
 from correlator.frames.control import Control
-from correlator.intake.pipeline import Intake
+from correlator.intake.pipeline import Intake, IntakeOutput
 from correlator.model.rule import Grouping, RuleSet
 from correlator.model.topology import Topology
 
 MUST_BYTES, AIM_BYTES = 900, 600
 BATCH = 16_000
+SETTLED_S = 60
 
 ALERTS, INCIDENTS = 1_000_000, 10_000
 CLUSTERS = 10
@@ -75,7 +76,7 @@ def main() -> None:
 def reside(alerts: int = ALERTS, incidents: int = INCIDENTS) -> Residence:
     """Bring all alerts into a machine and measure the growth of the process."""
     control = Control(RuleSet(grouping=Grouping(group_by=("alertname", "cluster"))), Topology())
-    intake, machine = Intake("memory", control, is_recording=True), Machine(control, guesses=False)
+    intake, machine = Intake("memory", control), Machine(control)
     before, cpu = _resident_bytes(), process_time()
     correlate(intake, machine, active_alerts(alerts, incidents))
     gc.collect()
@@ -86,14 +87,19 @@ def reside(alerts: int = ALERTS, incidents: int = INCIDENTS) -> Residence:
 
 
 def correlate(intake: Intake, machine: Machine, events: Iterator[dict[str, Any]]) -> None:
-    """Push events through intake and machine until all are judged; what is written is dropped."""
-    offset = 0
-    while batch := [orjson.dumps(event) for event in islice(events, BATCH)]:
-        for _, frame in intake.step(range(offset, offset + len(batch)), batch).frames:
-            machine.step(decode_frame(encode_frame(frame)))
-        offset += len(batch)
-    for _, frame in intake.end().frames:
-        machine.step(frame)
+    """Push live events through intake, codec and machine, then tick until all are judged; what is written is dropped."""
+    offset, at = 0, START
+    while batch := list(islice(events, BATCH)):
+        stamps = [event["at"] for event in batch]
+        _step(machine, intake.step(range(offset, offset + len(batch)), [orjson.dumps(event) for event in batch], stamps))
+        offset, at = offset + len(batch), stamps[-1]
+    for seconds in range(1, SETTLED_S):
+        _step(machine, intake.tick(at + seconds * 1000))
+
+
+def _step(machine: Machine, output: IntakeOutput) -> None:
+    for _, frame in output.frames:
+        machine.step(decode_frame(encode_frame(frame)))
 
 
 def _resident_bytes() -> int:

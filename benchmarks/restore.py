@@ -54,8 +54,8 @@ async def _measure(folder: Path, alerts: int, incidents: int, *, updates: int) -
 
 def _rows(alerts: int, incidents: int) -> list[Row]:
     control = Control(RuleSet(grouping=Grouping(group_by=("alertname", "cluster"))), Topology())
-    machine = Machine(control, guesses=False)
-    correlate(Intake("restore", control, is_recording=True), machine, active_alerts(alerts, incidents))
+    machine = Machine(control)
+    correlate(Intake("restore", control), machine, active_alerts(alerts, incidents))
     return machine.rows()
 
 

@@ -2,8 +2,6 @@
 
 from typing import Final
 
-import msgspec
-
 from correlator.model.incident import AlertDocument, IncidentDocument, IncidentState, Member
 
 from tests.builders import Outcome
@@ -44,6 +42,5 @@ def _is_guess(member: Member) -> bool:
     return member.state == "pending"
 
 
-def _labels(labels: msgspec.Raw) -> tuple[tuple[str, str], ...]:
-    decoded = msgspec.json.decode(labels, type=dict[str, str])
-    return tuple(sorted((name, value) for name, value in decoded.items() if name not in FREE_LABELS))
+def _labels(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, value) for name, value in labels.items() if name not in FREE_LABELS))

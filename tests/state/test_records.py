@@ -7,6 +7,7 @@ from correlator.model.alert import AlertState
 from correlator.model.event import Flag, Origin
 from correlator.model.incident import IncidentState, Why
 from correlator.model.version import NewerVersionError
+from correlator.state.looks import pack_looks
 from correlator.state.records import (
     ROW_VERSION,
     Alert,
@@ -29,8 +30,7 @@ FINGERPRINT = bytes(range(16))
 def an_alert() -> Alert:
     return Alert(
         FINGERPRINT,
-        b'{"alertname":"a"}',
-        b"{}",
+        *pack_looks({"alertname": "a"}, {"summary": "it is slow"}),
         2.5,
         900_000,
         Origin.NATIVE,
@@ -62,12 +62,12 @@ def an_incident() -> Incident:
         IncidentState.OPEN,
         1,
         2,
-        members={FINGERPRINT: None},
+        members=[FINGERPRINT],
         hits={"checkout": hit},
         guesses={FINGERPRINT: 4},
         why=[Why.JOINED],
         unlisted=5,
-        gone={FINGERPRINT: Gone(b"{}", None, 1, 2)},
+        gone={FINGERPRINT: Gone({}, None, 1, 2)},
     )
 
 

@@ -78,9 +78,9 @@ class IncidentBook:
         if not incident.members:
             incident.opened = incident.updated = joining.instant
             incident.last_new, incident.worst = joining.onset, 0
-        if alert.incident != incident.id and alert.fingerprint not in incident.members:
+        if self._is_new(incident, alert):
             if len(incident.members) < MEMBERS_MOST:
-                incident.members[alert.fingerprint] = None
+                incident.members.append(alert.fingerprint)
             else:
                 incident.unlisted += 1
             if alert.incident is not None:
@@ -107,6 +107,12 @@ class IncidentBook:
     def touch(self, incident: Incident) -> None:
         """Note that an incident's row changed, and nothing that its document shows."""
         self._changed[incident.id] = None
+
+    def _is_new(self, incident: Incident, alert: Alert) -> bool:
+        """Answer whether an alert was never a member. Only where members were forgotten must the whole list be asked."""
+        if alert.incident == incident.id or incident.id in alert.former:
+            return False
+        return not (incident.has_lost and alert.fingerprint in incident.members)
 
     def relapse(self, incident: Incident, instant: Instant) -> None:
         """Reopen a resolved incident."""

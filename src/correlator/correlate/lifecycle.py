@@ -21,10 +21,11 @@ from correlator.model.event import Flag, Origin, Verdict
 from correlator.model.incident import Why
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import NO_RULE, RuleSet
+from correlator.state.looks import pack_looks
 from correlator.state.records import ALERT_PREFIX, Alert, Row, Turn, pack_alert, pack_turn, turn_key, unpack_alert, unpack_turn
 from correlator.state.wheel import TimerWheel
 
-_LABELS: Final = msgspec.json.Decoder(dict[str, str])
+_TEXTS: Final = msgspec.json.Decoder(dict[str, str])
 _NOTHING: Final = Extra()
 _LATE: Final = int(Flag.LATE)
 _WHY_BY_MOVE: Final = {AlertMove.CLEARED: Why.CLEARED, AlertMove.EXPIRED: Why.EXPIRED, AlertMove.KEEP_ENDED: Why.CLEARED}
@@ -183,9 +184,10 @@ class Lifecycle:
 
     def _relabel(self, alert: Alert, labels: bytes) -> int:
         """Take over labels outside the identity; answers 1 when any changed, else 0."""
-        if alert.labels == labels or _LABELS.decode(alert.labels) == _LABELS.decode(labels):
+        changed = _TEXTS.decode(labels)
+        if alert.labels == changed:
             return 0
-        alert.labels, alert.shown = labels, None
+        alert.look(changed, alert.annotations)
         self.noted.append(alert)
         return 1
 
@@ -207,16 +209,21 @@ class Lifecycle:
             extra.expires,
             news.annotations if news is not None else None,
             news.value if news is not None else None,
-            labels=news.labels if news is not None and news.labels != alert.labels else None,
+            labels=news.labels if news is not None and self._has_free_labels else None,
         )
         for one in _split(turn):
             self._queue(alert, one)
             self.arrived.append(one)
 
+    @property
+    def _has_free_labels(self) -> bool:
+        return bool(self.rules.identity.ignore or self.rules.identity.only)
+
     def _meet(self, fingerprint: bytes, news: News | None) -> Alert:
         assert news is not None, "an unknown fingerprint came without labels: intake and correlate disagree on what was sent"
         self._make_room()
-        alert = Alert(fingerprint, news.labels, news.annotations, news.value, self._default_expiry(news.origin), news.origin)
+        names, looks = pack_looks(_TEXTS.decode(news.labels), _TEXTS.decode(news.annotations))
+        alert = Alert(fingerprint, names, looks, news.value, self._default_expiry(news.origin), news.origin)
         self.alerts[fingerprint] = alert
         self.touch(alert)
         return alert
@@ -279,7 +286,6 @@ class Lifecycle:
 
     def _settle(self, alert: Alert) -> None:
         """Bring up to date what is derived from an alert's state."""
-        alert.shown = None
         alert.is_steady = self._is_steady(alert)
         self.touch(alert)
         self._wheel.schedule(alert)
@@ -318,7 +324,8 @@ class Lifecycle:
     def _begin(self, alert: Alert, turn: Turn, seen: Instant, *, instant: Instant) -> Change:
         """Start a stretch: held, when a rule says so, else counting at once."""
         if turn.annotations is not None:
-            alert.annotations, alert.value = turn.annotations, turn.value
+            alert.look(alert.labels, _TEXTS.decode(turn.annotations))
+            alert.value = turn.value
         self._rule(alert)
         alert.started, alert.last_seen, alert.before, alert.recent, alert.denied = turn.at, seen, 0, (), 0
         alert.until, alert.count = turn.expires or 0, max(turn.count, 1)
@@ -438,7 +445,7 @@ class Lifecycle:
 
     def _rule(self, alert: Alert) -> None:
         """Apply the rule that these labels meet to the alert: hold, keeping and expiry."""
-        rule = self.rules.rule_for(_LABELS.decode(alert.labels)) if self.rules.alerts else NO_RULE
+        rule = self.rules.rule_for(alert.labels) if self.rules.alerts else NO_RULE
         alert.hold, alert.keep = rule.hold, rule.keep_firing
         alert.expiry = rule.expiry if rule.expiry is not None else self._default_expiry(alert.origin)
 

@@ -30,7 +30,6 @@ from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY,
 SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
 _ENDS: Final = (Why.CLEARED, Why.EXPIRED, Why.HOLD_NOT_MET)
-_LABELS: Final = msgspec.json.Decoder(dict[str, str])
 _PACK: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -227,7 +226,7 @@ class Machine:
         self._join(incident, joining, why, placement=placement)
 
     def _joining(self, alert: Alert, change: Change) -> tuple[Joining, tuple[str, ...]]:
-        labels, topology = _LABELS.decode(alert.labels), self.control.topology
+        labels, topology = alert.labels, self.control.topology
         alert.entity = topology.entity_of(labels)
         rule = self.control.rules.rule_for(labels)
         settle = rule.settle if rule.settle is not None else self.control.rules.grouping.settle
@@ -276,7 +275,8 @@ class Machine:
             self._unguess(alert, self.position)
         for identifier in (alert.incident or "", *alert.former):
             incident = self.book.incidents.get(identifier)
-            if incident is not None and alert.fingerprint in incident.members and self.book.is_unfinished(incident):
+            if incident is not None and self.book.is_unfinished(incident):
+                incident.has_lost = True
                 listed = listed_members(incident)
                 if alert.fingerprint in listed:
                     incident.gone[alert.fingerprint] = Gone(alert.labels, alert.entity, alert.started, alert.ended)
@@ -305,7 +305,7 @@ class Machine:
                 self._guess(alert, turn.effect)
 
     def _guess(self, alert: Alert, effect: Instant) -> None:
-        labels = _LABELS.decode(alert.labels)
+        labels = alert.labels
         if self.control.rules.rule_for(labels).hold:
             return
         entity, scope = (

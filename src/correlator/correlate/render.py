@@ -3,8 +3,6 @@
 from itertools import islice
 from typing import Final
 
-import msgspec
-
 from correlator.correlate.diagnose import Cause
 from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
@@ -42,8 +40,8 @@ def alert_document(alert: Alert) -> AlertDocument:
     is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
     return AlertDocument(
         fingerprint=alert.fingerprint.hex(),
-        labels=msgspec.Raw(alert.labels),
-        annotations=msgspec.Raw(alert.annotations),
+        labels=alert.labels,
+        annotations=alert.annotations,
         value=alert.value,
         state=alert.state,
         starts_at=format_rfc3339(alert.started),
@@ -114,7 +112,7 @@ def _members(incident: Incident, alerts: dict[bytes, Alert]) -> list[Member]:
 def _gone_member(fingerprint: bytes, gone: Gone) -> Member:
     return Member(
         fingerprint=fingerprint.hex(),
-        labels=msgspec.Raw(gone.labels),
+        labels=gone.labels,
         state=AlertState.RESOLVED,
         starts_at=format_rfc3339(gone.started),
         ends_at=format_rfc3339(gone.ended),
@@ -123,21 +121,18 @@ def _gone_member(fingerprint: bytes, gone: Gone) -> Member:
 
 
 def _member(alert: Alert, incident: Incident) -> Member:
-    """Describe a member. One that is here looks the same in every revision until it changes, so its description is kept."""
     if alert.incident != incident.id:
         guessed = incident.guesses.get(alert.fingerprint)
         state = "pending" if guessed is not None else AlertState.RESOLVED
         return _described(alert, state, starts=guessed or alert.started, ends=None)
-    if alert.shown is None:
-        is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
-        alert.shown = _described(alert, alert.state, starts=alert.started, ends=alert.ended if is_over else None)
-    return alert.shown
+    is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
+    return _described(alert, alert.state, starts=alert.started, ends=alert.ended if is_over else None)
 
 
 def _described(alert: Alert, state: str, *, starts: Instant, ends: Instant | None) -> Member:
     return Member(
         fingerprint=alert.fingerprint.hex(),
-        labels=msgspec.Raw(alert.labels),
+        labels=alert.labels,
         state=state,
         starts_at=format_rfc3339(starts),
         ends_at=format_rfc3339(ends) if ends is not None else None,

@@ -35,7 +35,7 @@ BEHIND_MOST: Final[Duration] = DAY
 """An event time further than this before its arrival is implausible."""
 FRAME_ITEMS: Final = 16_384
 """Frames are cut after this many records, or items of one record, so that their event times are bounded too."""
-TRACKS_MOST: Final = 100_000
+TRACKS_MOST: Final = 60_000
 """Label sets remembered; with one more all are forgotten, which costs only that labels travel again."""
 TRACK_BYTES_MOST: Final = 256 * 1024 * 1024
 """Bytes of label sets remembered."""

@@ -73,10 +73,10 @@ class Why(StrEnum):
 
 
 class Member(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One alert of an incident; `labels` is a JSON object of text to text, times are RFC 3339 text."""
+    """One alert of an incident; times are RFC 3339 text."""
 
     fingerprint: str
-    labels: msgspec.Raw
+    labels: dict[str, str]
     state: str
     starts_at: str = msgspec.field(name="startsAt")
     ends_at: str | None = msgspec.field(name="endsAt", default=None)
@@ -122,13 +122,13 @@ class IncidentDocument(msgspec.Struct, frozen=True):
 class AlertDocument(msgspec.Struct, frozen=True):
     """The state of one alert: the value of a record on the `alerts` topic, compacted by fingerprint.
 
-    `labels` and `annotations` are JSON objects of text to text. `count` is the number of items since `startsAt`.
+    `count` is the number of items since `startsAt`.
     `incident` is an incident id, or null with the `reason` it has none. `endsAt` is null while the stretch lasts.
     """
 
     fingerprint: str
-    labels: msgspec.Raw
-    annotations: msgspec.Raw
+    labels: dict[str, str]
+    annotations: dict[str, str]
     value: float | None
     state: str
     starts_at: str = msgspec.field(name="startsAt")

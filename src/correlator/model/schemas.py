@@ -13,8 +13,6 @@ State = TypeVar("State", bound=StrEnum)
 Move = TypeVar("Move", bound=StrEnum)
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _DOCUMENTS: Final[dict[str, type]] = {"incident": IncidentDocument, "alert": AlertDocument, "decision": Decision}
-_TEXT_BY_TEXT: Final = {"type": "object", "additionalProperties": {"type": "string"}}
-_RAW_FIELDS: Final = ("labels", "annotations")
 
 
 def document_schemas() -> dict[str, dict[str, Any]]:
@@ -23,12 +21,7 @@ def document_schemas() -> dict[str, dict[str, Any]]:
 
 
 def _schema_of(document: type) -> dict[str, Any]:
-    schema = msgspec.json.schema(document)
-    for definition in schema["$defs"].values():
-        for field in _RAW_FIELDS:
-            if field in definition.get("properties", {}):
-                definition["properties"][field] = _TEXT_BY_TEXT
-    return {"$schema": _DIALECT, **schema}
+    return {"$schema": _DIALECT, **msgspec.json.schema(document)}
 
 
 def schema_page(name: str) -> bytes:

@@ -96,7 +96,7 @@ class Replay:
 
 class _StretchRow(msgspec.Struct):
     fingerprint: str
-    labels: msgspec.Raw
+    labels: dict[str, str]
     startsAt: str  # noqa: N815 - the public contract's name
     endsAt: str | None  # noqa: N815 - the public contract's name
     count: int

@@ -6,9 +6,10 @@ import msgspec
 
 from correlator.model.alert import AlertState
 from correlator.model.event import Origin
-from correlator.model.incident import IncidentState, Member, Why
+from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import Duration, Instant
 from correlator.model.version import NewerVersionError
+from correlator.state.looks import Names, annotations_in, labels_in, pack_looks
 from correlator.state.wheel import ASLEEP
 
 Row = tuple[bytes, bytes | None]
@@ -21,19 +22,18 @@ TURN_PREFIX: Final = b"t"
 
 
 class Alert(msgspec.Struct, gc=False):
-    """One alert. `labels` and `annotations` are JSON as received: bytes are a fifth of a dict.
+    """One alert. `names` and `looks` are its labels and annotations, packed (see `state.looks`).
 
     `last_seen` is the newest firing statement known; `recent` holds the other ones later than the machine's position, and `before` the
     newest that is not, so that a resolve which comes out of order can split the stretch exactly. `until` is an explicit end, 0 for none.
     `denied` is the newest resolved statement since the stretch ended, `sighted` the newest instant at which any statement was judged.
-    `former` are other incidents that were not over when the alert went on to its present one. `shown` is the last description of it
-    as a member, None when it is out of date.
+    `former` are other incidents that were not over when the alert went on to its present one.
     `is_steady` says that a firing statement changes nothing but `last_seen` and `count`.
     """
 
     fingerprint: bytes
-    labels: bytes
-    annotations: bytes
+    names: Names
+    looks: bytes
     value: float | None
     expiry: Duration
     origin: Origin
@@ -58,20 +58,33 @@ class Alert(msgspec.Struct, gc=False):
     denied: Instant = 0
     sighted: Instant = 0
     former: tuple[str, ...] = ()
-    shown: Member | None = None
 
     @property
     def key(self) -> bytes:
         """The key that orders timers."""
         return self.fingerprint
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels, as received."""
+        return labels_in(self.names, self.looks)
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The annotations of the statement that started the stretch."""
+        return annotations_in(self.names, self.looks)
+
+    def look(self, labels: dict[str, str], annotations: dict[str, str]) -> None:
+        """Change labels and annotations."""
+        self.names, self.looks = pack_looks(labels, annotations)
+
 
 class AlertRow(msgspec.Struct, array_like=True, gc=False):
     """An alert as it is stored: all that is not derived."""
 
     version: int
-    labels: bytes
-    annotations: bytes
+    labels: dict[str, str]
+    annotations: dict[str, str]
     value: float | None
     expiry: Duration
     origin: Origin
@@ -134,7 +147,7 @@ class Hit(msgspec.Struct, array_like=True):
 class Gone(msgspec.Struct, array_like=True, gc=False):
     """What an incident keeps of a member that is forgotten while the incident's document may still be written."""
 
-    labels: bytes
+    labels: dict[str, str]
     entity: str | None
     started: Instant
     ended: Instant
@@ -143,8 +156,9 @@ class Gone(msgspec.Struct, array_like=True, gc=False):
 class Incident(msgspec.Struct, array_like=True):
     """One incident. `hits` are its entities by name, in order of joining; `guesses` the alerts listed before they were judged.
 
-    `members` are its alerts in order of joining; those beyond a limit are only counted, as `unlisted`. `last_new` bounds its joining
-    window. `due` is when it is woken: to settle, to close, or to be forgotten.
+    `members` are its alerts in order of joining (`has_lost`: some are forgotten, and may come back as strangers); those beyond a limit
+    are only counted, as `unlisted`. `last_new` bounds its joining window. `due` is when it is woken: to settle, to close, or to be
+    forgotten.
     """
 
     id: str
@@ -158,7 +172,8 @@ class Incident(msgspec.Struct, array_like=True):
     firing: int = 0
     was_open: bool = False
     worst: int = 0
-    members: dict[bytes, None] = {}
+    members: list[bytes] = []
+    has_lost: bool = False
     hits: dict[str, Hit] = {}
     guesses: dict[bytes, Instant] = {}
     why: list[Why] = []
@@ -226,8 +241,7 @@ def unpack_alert(key: bytes, value: bytes) -> Alert:
     row = _ALERT.decode(value)
     return Alert(
         key[1:],
-        row.labels,
-        row.annotations,
+        *pack_looks(row.labels, row.annotations),
         row.value,
         row.expiry,
         row.origin,
