@@ -24,7 +24,9 @@ def _stretch(document: AlertDocument) -> tuple[object, ...]:
 
 
 def _incident(document: IncidentDocument) -> tuple[object, ...]:
-    members = sorted({_labels(member.labels) for member in document.members if not _is_guess(member)})
+    members = sorted(
+        {(_labels(member.labels), member.starts_at, str(member.ends_at)) for member in document.members if not _is_guess(member)}
+    )
     causes = [(cause.entity, cause.kind, cause.condition, cause.confidence) for cause in document.root_causes]
     return (
         members,

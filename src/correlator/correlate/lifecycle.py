@@ -49,7 +49,8 @@ class ChangeKind(StrEnum):
 class Change(msgspec.Struct, frozen=True, gc=False):
     """One happening of one alert at one instant of the machine's position.
 
-    `began` counts; `noted` only changes its document; `gone` brings a copy of what is forgotten.
+    `began` counts; `noted` only changes its document; `gone` brings a copy of what is forgotten. `former` is when the stretch before the
+    one that starts here started, 0 when there was none; it ended at `alert.ended`.
     """
 
     kind: ChangeKind
@@ -57,6 +58,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     instant: Instant
     why: Why
     onset: Instant = 0
+    former: Instant = 0
 
 
 class Lifecycle:
@@ -327,16 +329,17 @@ class Lifecycle:
             alert.look(alert.labels, _TEXTS.decode(turn.annotations))
             alert.value = turn.value
         self._rule(alert)
+        former = alert.started if alert.ended else 0
         alert.started, alert.last_seen, alert.before, alert.recent, alert.denied = turn.at, seen, 0, (), 0
         alert.until, alert.count = turn.expires or 0, max(turn.count, 1)
         self._refresh(alert, turn.more, instant)
         if alert.hold:
             self._move(alert, AlertMove.HELD)
             alert.reason = Why.HELD
-            return Change(ChangeKind.NOTED, alert, instant, Why.HELD)
+            return Change(ChangeKind.NOTED, alert, instant, Why.HELD, former=former)
         self._move(alert, AlertMove.STARTED)
         alert.reason = None
-        return Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=_onset(turn, instant))
+        return Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=_onset(turn, instant), former=former)
 
     def _hear(self, alert: Alert, turn: Turn, seen: Instant, *, instant: Instant) -> None:
         expires = turn.expires or 0

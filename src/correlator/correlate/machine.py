@@ -200,6 +200,8 @@ class Machine:
 
     def _apply(self, change: Change) -> None:
         alert = change.alert
+        if change.former:
+            self._keep_stretch(alert, change.former)
         self._noted[alert.fingerprint] = alert
         if change.why in _ENDS:
             self._stretches.append(alert_document(alert))
@@ -269,6 +271,13 @@ class Machine:
             self._grouper.add(incident, hit)
         self._decide(why, joining.instant, alert=alert, incident=incident, placement=placement)
 
+    def _keep_stretch(self, alert: Alert, started: Instant) -> None:
+        """Let the incident of an alert's last stretch keep how that looked: the alert itself will show the next one."""
+        incident = self.book.incidents.get(alert.incident or "")
+        if incident is not None and self.book.is_unfinished(incident) and alert.fingerprint in listed_members(incident):
+            incident.gone[alert.fingerprint] = Gone(alert.labels, alert.entity, started, alert.ended)
+            self.book.touch(incident)
+
     def _remember(self, alert: Alert) -> None:
         """Let incidents that are still written about keep what their documents show of a forgotten member; take back its guess."""
         if alert.guess is not None and alert.fingerprint not in self.lifecycle.alerts:
@@ -278,7 +287,7 @@ class Machine:
             if incident is not None and self.book.is_unfinished(incident):
                 incident.has_lost = True
                 listed = listed_members(incident)
-                if alert.fingerprint in listed:
+                if alert.fingerprint in listed and alert.fingerprint not in incident.gone:
                     incident.gone[alert.fingerprint] = Gone(alert.labels, alert.entity, alert.started, alert.ended)
                     incident.gone = {fingerprint: gone for fingerprint, gone in incident.gone.items() if fingerprint in listed}
                     self.book.touch(incident)

@@ -102,7 +102,7 @@ def _members(incident: Incident, alerts: dict[bytes, Alert]) -> list[Member]:
     members = []
     for fingerprint in listed_members(incident):
         alert, gone = alerts.get(fingerprint), incident.gone.get(fingerprint)
-        if alert is not None and (gone is None or alert.incident == incident.id):
+        if alert is not None and (gone is None or (alert.incident == incident.id and alert.reason is None)):
             members.append(_member(alert, incident))
         elif gone is not None:
             members.append(_gone_member(fingerprint, gone))

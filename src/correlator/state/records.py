@@ -145,7 +145,7 @@ class Hit(msgspec.Struct, array_like=True):
 
 
 class Gone(msgspec.Struct, array_like=True, gc=False):
-    """What an incident keeps of a member that is forgotten while the incident's document may still be written."""
+    """What an incident keeps of a member that is forgotten, or fires anew elsewhere, while the incident's document may still be written."""
 
     labels: dict[str, str]
     entity: str | None
