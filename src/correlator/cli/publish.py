@@ -34,7 +34,7 @@ def publish(files: Sequence[str], *, config: str | None, embedded: Path | None, 
         with progress("publish", input_bytes(files)) as advance:
             cpu = time.process_time()
             batches = read_merged(list(files), size=BATCH_RECORDS, advance=advance)
-            records = asyncio.run(_publish(settings, embedded, name, batches=batches, marks_end=not more))
+            records = asyncio.run(_publish(settings, embedded, name, batches=batches, marks_end=not more and _is_recording(settings, name)))
             cpu = time.process_time() - cpu
     click.echo(
         json_line({"records": records, "topic": name, "cpu_s": round(cpu, 4)}) if as_json else f"{records} records published to {name}"
@@ -48,6 +48,11 @@ def _known_topic(settings: Settings, name: str | None) -> str:
         message = f"the settings have no topic '{name}'; they have {', '.join(known)}"
         raise FailedError(message)
     return name if name is not None else known[0]
+
+
+def _is_recording(settings: Settings, name: str) -> bool:
+    """Answer whether a topic takes recordings: only these have an end, live topics go on by the clock."""
+    return any(topic.name == name and topic.arrival == "item" for topic in settings.topics)
 
 
 async def _publish(settings: Settings, embedded: Path | None, topic: str, *, batches: Iterator[Records], marks_end: bool) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,7 @@ def run(
     with explained():
         settings = settings_of(config)
         control = load_control(rules or _existing(settings.rules, "rules"), topology or _existing(settings.topology, "topologies"))
+        _tell_rules(control)
         telemetry = Telemetry()
         settle_collector()
         cpu = time.process_time()
@@ -60,6 +62,14 @@ def run(
     if as_json:
         value = telemetry.registry.get_sample_value("correlator_items_received_total")
         click.echo(json_line({"events": int(value or 0), "cpu_s": round(cpu, 4)}))
+
+
+def _tell_rules(control: Control) -> None:
+    """Say what the service goes by, since a run in the wrong folder finds nothing there."""
+    nodes, rules = len(control.topology.nodes), len(control.rules.alerts)
+    _logger.info("topology: %d services, hosts and others, %d edges; rules: %d for alerts", nodes, len(control.topology.edges), rules)
+    if not nodes:
+        _logger.warning("no topology was found: alerts are grouped by their labels alone, and no incident has an owner")
 
 
 def _existing(paths: tuple[str, ...], default: str) -> tuple[str, ...]:
@@ -87,21 +97,27 @@ class _Run:
                 await self._serving(worker, listen, until_idle=until_idle)
 
     async def _serving(self, worker: Worker, listen: str, *, until_idle: bool) -> None:
-        server = asyncio.create_task(
-            serve(
-                monitoring(self._telemetry.registry, self._readiness), listen, on_listening=lambda url: _logger.info("listening on %s", url)
-            )
-        )
-        working = asyncio.create_task(worker.run(until_idle=until_idle))
-        done, _ = await asyncio.wait((server, working), return_when=asyncio.FIRST_COMPLETED)
-        worker.stop.set()
+        """Listen first: a service that cannot be reached must not take the log over from one that can."""
+        listening, stop = asyncio.Event(), asyncio.Event()
+        app = monitoring(self._telemetry.registry, self._readiness)
+        server = asyncio.create_task(serve(app, listen, stop=stop, on_listening=partial(_tell_listening, listening)))
+        waiting = asyncio.create_task(listening.wait())
+        await asyncio.wait((server, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
         try:
-            if server in done:
-                server.result()
-            await working
-        except ListenError as error:
-            await working
-            raise FailedError(str(error)) from error
+            if not server.done():
+                await worker.run(until_idle=until_idle)
         finally:
-            server.cancel()
-            await asyncio.gather(server, return_exceptions=True)
+            stop.set()
+            await self._closed(server)
+
+    async def _closed(self, server: asyncio.Task[None]) -> None:
+        try:
+            await server
+        except ListenError as error:
+            raise FailedError(str(error)) from error
+
+
+def _tell_listening(listening: asyncio.Event, url: str) -> None:
+    _logger.info("listening on %s", url)
+    listening.set()

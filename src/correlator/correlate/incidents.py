@@ -76,7 +76,7 @@ class IncidentBook:
         """Let an alert count in an incident; answers the hit when its entity is new there."""
         alert = joining.alert
         if not incident.members:
-            incident.opened = incident.updated = joining.instant
+            incident.opened, incident.updated = joining.onset, joining.instant
             incident.last_new, incident.worst = joining.onset, 0
         if self._is_new(incident, alert):
             if len(incident.members) < MEMBERS_MOST:
@@ -222,6 +222,14 @@ class IncidentBook:
             heappush(self._dues, (incident.due, incident.id))
         self._owed = []
         return changed
+
+    @property
+    def last_pending(self) -> Instant:
+        """When the last of the pending incidents opens, 0 when none is pending."""
+        return max(
+            [incident.due for incident in self.incidents.values() if incident.state is IncidentState.PENDING and incident.members],
+            default=0,
+        )
 
     @property
     def changed(self) -> int:

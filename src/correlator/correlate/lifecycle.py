@@ -151,6 +151,11 @@ class Lifecycle:
         return len(self._changed) + len(self._deleted) + len(self._fresh)
 
     @property
+    def last_turn(self) -> Instant:
+        """When the last of the waiting turns is judged, 0 when none waits."""
+        return max([entry[0] for entry in self._turns], default=0)
+
+    @property
     def turns(self) -> int:
         """How many turns wait to be judged."""
         return len(self._turns)

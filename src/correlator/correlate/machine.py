@@ -92,7 +92,10 @@ class Machine:
             if alert.fingerprint not in self.lifecycle.alerts:
                 self._remember(alert)
         self.sources.advance(frame.source, frame.watermark, frame.kind)
-        self._advance(self.sources.now - max(self.control.rules.time.reorder, 1))
+        reorder = max(self.control.rules.time.reorder, 1)
+        self._advance(self.sources.now - reorder)
+        if frame.kind is FrameKind.END and not self.sources.live:
+            self._settle_all(reorder)
         if self._guesses:
             self._guess_arrivals()
         return self._rendered()
@@ -197,6 +200,12 @@ class Machine:
                 self._wake_incident()
         self.position = max(self.position, position)
         self._drop_guesses()
+
+    def _settle_all(self, reorder: Duration) -> None:
+        """Move time on until nothing is pending: all recordings have ended, and what lies behind an earlier end must not wait for ever."""
+        while (due := max(self.lifecycle.last_turn, self.book.last_pending)) > self.position:
+            self.sources.now = max(self.sources.now, due + reorder)
+            self._advance(due)
 
     def _apply(self, change: Change) -> None:
         alert = change.alert

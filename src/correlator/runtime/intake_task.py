@@ -61,7 +61,7 @@ class IntakeTask:
             batch = await self._reader.poll(max_records=self._records, timeout_ms=POLL_MS)
             now = self._clock()
             if len(batch):
-                for part, end in _parts(batch):
+                for part, end in _parts(batch) if self._is_recording else [(batch, None)]:
                     await self._commit(self._step(part, end))
             elif not self._is_recording and now - ticked >= TICK_EVERY and await self._is_at_end():
                 ticked = now
