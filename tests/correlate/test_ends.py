@@ -3,6 +3,7 @@
 from correlator.correlate.machine import Machine
 from correlator.frames.frame import Frame, FrameKind
 from correlator.model.incident import IncidentState
+
 from tests.builders import a_control, an_event, at, follow, frames_of
 
 

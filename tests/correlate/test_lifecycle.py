@@ -8,7 +8,7 @@ from correlator.frames.frame import Extra, Frame, FrameKind, News
 from correlator.model.alert import ALERT_MOVES, AlertMove, AlertState, next_alert_state
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Verdict
-from correlator.model.incident import Why
+from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import MINUTE, SECOND
 from correlator.model.rule import AlertRule, Identity, Matcher, MatchOperator, Retention, RuleSet
 
@@ -250,7 +250,8 @@ def test_a_hold_is_met_exactly_at_its_time() -> None:
 def test_an_alert_on_hold_counts_when_its_time_has_passed() -> None:
     control = a_control(AlertRule("hold", DOWN, hold=MINUTE))
     outcome = run([an_event()], control, until="2m")
-    assert [document.opened for document in outcome.incidents.values()] == ["2026-01-05T00:01:00.000Z"]
+    assert [document.opened for document in outcome.incidents.values()] == ["2026-01-05T00:00:00.000Z"]
+    assert [document.state for document in outcome.incidents.values()] == [IncidentState.OPEN]
 
 
 def test_an_alert_that_expires_on_hold_never_counted() -> None:

@@ -102,7 +102,7 @@ class IncidentBook:
 
     def is_unfinished(self, incident: Incident) -> bool:
         """Answer whether another document of it may be written."""
-        return incident.state not in FINAL_STATES or incident.id in self.dirty
+        return incident.state not in FINAL_STATES or incident.id in self.dirty or bool(incident.guesses)
 
     def touch(self, incident: Incident) -> None:
         """Note that an incident's row changed, and nothing that its document shows."""

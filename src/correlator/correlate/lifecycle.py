@@ -303,7 +303,7 @@ class Lifecycle:
         if turn.flags & _LATE and turn.at <= known:
             self.verdicts[Verdict.LATE] += turn.count
             return None
-        if not is_heard and turn.at <= known:
+        if not is_heard and known and turn.at <= known:
             self._judge_rest(alert, turn, known)
             return None
         seen = instant if turn.flags & _LATE else turn.at

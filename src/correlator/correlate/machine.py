@@ -304,6 +304,7 @@ class Machine:
     def _end(self, alert: Alert, change: Change) -> None:
         incident = self.book.incidents.get(alert.incident or "")
         assert incident is not None, "an alert that counted has an incident"
+        self._decide(change.why, change.instant, alert=alert, incident=incident)
         if self.book.clear(incident, change.why, change.instant):
             self._grouper.remove(incident)
 

@@ -3,13 +3,14 @@
 In: the arrival each item claims, in log order. Out: the items with the arrival they are given.
 Remembers the clock and at most `HELD_MOST` items in doubt.
 
-A claim more than `STEP` ahead is held until `WITNESSES` further claims are there, or the input ends. It is believed unless more than one in
-ten of them says that time has not come so far (lies more than `STEP` before it). So one record dated 2100 moves nothing, and a real gap
-of a night costs twenty items of patience. Witnesses that lie still later are no objection: a quiet recording has an event every few hours,
-and if they had to agree within an hour no gap in it would ever be believed.
+A claim more than `STEP` ahead is held until `WITNESSES` further claims are there, or the input ends. It is believed unless more than half
+of them say that time has not come so far (lie more than `STEP` before it). So one record dated 2100 moves nothing, a real gap of a night
+costs twenty items of patience, and a source that brings up old events now and then makes nobody else's time wrong. Witnesses that lie
+still later are no objection: a quiet recording has an event every few hours, and if they had to agree within an hour no gap in it would
+ever be believed.
 
 Where there is no clock yet, a claim also needs a witness less than `START_STEP_MOST` after it, so that a first 1970 moves nothing. At the
-end of a very short input, where nobody bears witness, the earliest claim of a clock that was set is taken.
+end of a very short input, where the witnesses disagree, the first claim is taken that lies within a year of the earliest.
 """
 
 from collections import deque
@@ -102,12 +103,12 @@ class ArrivalClock(Generic[Item]):
             return True
         witnesses = self._claims_after(0)
         against = sum(said < claim - STEP for said in witnesses)
-        if against > WITNESSES // 10:
+        if 2 * against > WITNESSES:
             return False
         if len(witnesses) < WITNESSES and not is_last_chance:
             return None
         if witnesses:
-            return against <= len(witnesses) // 10
+            return 2 * against <= len(witnesses)
         return claim - now <= UNSEEN_STEP_MOST
 
     def _start(self, *, is_last_chance: bool) -> Instant | None:
@@ -121,9 +122,14 @@ class ArrivalClock(Generic[Item]):
                 return None
             against = sum(said < claim - STEP for said in witnesses)
             is_near = any(-STEP <= said - claim <= START_STEP_MOST for said in witnesses)
-            if is_near and (against <= len(witnesses) // 10 or (is_last_chance and 2 * against < len(witnesses))):
+            if is_near and 2 * against <= len(witnesses):
                 return claim
-        return earliest if is_last_chance else None
+        return self._first_near(earliest) if is_last_chance else None
+
+    def _first_near(self, earliest: Instant) -> Instant:
+        """The first claim that is not absurdly far ahead of the earliest: what comes after it and lies before it is late, not it early."""
+        claims = [claim for claim, _ in self._held if claim is not None]
+        return next((claim for claim in claims if earliest <= claim <= earliest + START_STEP_MOST), earliest)
 
     def _earliest_believable(self) -> Instant:
         """The earliest claim held of a clock that was set, else of any; the beginning of time where nothing names a time."""

@@ -23,3 +23,7 @@ class Router:
         """Answer the partition of an entity, 0 for one that is unknown."""
         node = self._topology.node_by_name.get(entity) if entity is not None else None
         return self._partition_by_domain[node.domain] if node is not None and node.domain is not None else 0
+
+    def domain_of(self, entity: str) -> str:
+        """Answer the domain of an entity."""
+        return self.domains[self.partition_of(entity)]

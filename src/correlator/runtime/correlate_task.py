@@ -51,6 +51,7 @@ class CorrelateTask:
         self._machine = Machine(domain=domain)
         self._clock = clock
         self._checkpointed = clock()
+        self._row_bytes = 0.0
         self.position = 0
         self.is_restored = False
 
@@ -127,6 +128,7 @@ class CorrelateTask:
         stepped = time.perf_counter()
         await self._writer.commit()
         self.position = position
+        self._telemetry.lag(Stage.CORRELATE, self._name, (await self._log.bounds(self._tp))[1] - position)
         for effects in written:
             self._count(effects)
         self._telemetry.batch(Stage.CORRELATE, stepped - started, len(frames))
@@ -167,6 +169,7 @@ class CorrelateTask:
         """Add the rows changed since the last checkpoint, and the position at which they are complete."""
         self._checkpointed = self._clock()
         rows = dict(self._machine.rows())
+        self._row_bytes = sum([len(key) + len(value or b"") for key, value in rows.items()]) / len(rows)
         rows[CHECKPOINT_KEY] = str(position).encode()
         await self._send_keyed(self._topics.checkpoints, rows)
 
@@ -181,4 +184,4 @@ class CorrelateTask:
         telemetry.sources(len(machine.sources.live), machine.sources.fallen_out, partition=self._name)
         telemetry.ticks_ignored(machine.sources.ticks_ignored, partition=self._name)
         counts = dict(zip(RowKind, machine.row_counts, strict=True))
-        telemetry.state(counts, 0, partition=self._name)
+        telemetry.state(counts, round(sum(counts.values()) * self._row_bytes), partition=self._name)

@@ -117,6 +117,8 @@ class IntakeTask:
         await self._writer.send_offsets(self._group, {self._tp: Position(output.position, note)})
         await self._writer.commit()
         self.position = output.position
+        end = (await self._log.bounds(self._tp))[1]
+        self._telemetry.lag(Stage.INTAKE, f"{self._tp.topic}-{self._tp.partition}", end - self.position)
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))
 
