@@ -44,9 +44,15 @@ _PAGING: Final = (IncidentState.OPEN, IncidentState.REOPENED)
 @click.command()
 @click.option("--seconds", type=click.FloatRange(min=0), default=12.0, show_default=True, help="How long the storm of 40 minutes takes.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed plays another noise.")
+@click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Only write the storm's events, to replay or publish them.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the summary, as one JSON line.")
-def demo(*, seconds: float, seed: int, as_json: bool) -> None:
+def demo(*, seconds: float, seed: int, save: Path | None, as_json: bool) -> None:
     """Play a storm: a shop of 30 services, three faults at once, noise and duplicates. Ends by itself with a summary."""
+    if save is not None:
+        with explained():
+            save.write_bytes(b"".join([line + b"\n" for line in _lines(seed)]))
+        click.echo(f"events of the storm written to {save}")
+        return
     if not Path(TOPOLOGY).exists():
         message = f"{TOPOLOGY} is not here; run the demo in the project's folder"
         raise FailedError(message)
@@ -87,7 +93,7 @@ class _Demo:
         return self
 
     async def _publish(self, log: Log, seconds: float) -> None:
-        lines = [msgspec.json.encode(event) for event in shop.events(self._seed, START)]
+        lines = _lines(self._seed)
         pause = seconds * BATCH_RECORDS / len(lines)
         for batch in _batches(lines):
             await publish(log, self._topics.raw("events"), iter([batch]), marks_end=False)
@@ -213,6 +219,10 @@ class _Demo:
             minutes = f"{fault.start // MINUTE}-{fault.end // MINUTE} min"
             found = f"found as {incident}" if incident else "no incident names it"
             console.print(f"  {fault.root}: {fault.name} ({minutes}): {found}", highlight=False, soft_wrap=True)
+
+
+def _lines(seed: int) -> list[bytes]:
+    return [msgspec.json.encode(event) for event in shop.events(seed, START)]
 
 
 def _batches(lines: list[bytes]) -> Iterator[Records]:

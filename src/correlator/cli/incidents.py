@@ -113,7 +113,7 @@ def _table(documents: list[IncidentDocument]) -> Table:
             document.state,
             document.priority,
             document.title,
-            str(counts["alerts"]),
+            str(counts["alerts"] or counts["pending"]),
             str(counts["firing"]),
             document.owner or "",
             document.id,

@@ -1,5 +1,6 @@
 """The intake task: one raw partition to frames, one transaction a batch. Order reads so: poll, step, send, commit."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -9,7 +10,7 @@ from correlator.frames.control import Control
 from correlator.intake.formats import Format
 from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
 from correlator.model.incident import encode_document
-from correlator.model.instant import SECOND, Instant
+from correlator.model.instant import MINUTE, SECOND, Instant
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.metrics import Stage
 from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
@@ -19,7 +20,8 @@ from correlator.runtime.topics import END_HEADER, Topics
 DEAD_LETTER_BYTES_MOST: Final = 256 * 1024
 TICK_EVERY: Final = SECOND
 POLL_MS: Final = 200
-FOLLOWED: Final = "intake"
+REFUSALS_TOLD_EVERY: Final = MINUTE
+_logger: Final = logging.getLogger(__name__)
 
 
 class IntakeTask:
@@ -50,6 +52,7 @@ class IntakeTask:
         self._writer = log.writer(f"{topics.prefix}-intake-{tp.topic}-{tp.partition}")
         self._reader = log.reader(tp)
         self._group = f"{topics.prefix}-intake"
+        self._told: Instant = 0
         self.position = 0
 
     async def run(self) -> None:
@@ -71,6 +74,17 @@ class IntakeTask:
         """Let go of reader and writer."""
         await self._reader.close()
         await self._writer.close()
+
+    def _tell_refusals(self, letters: Sequence[DeadLetter]) -> None:
+        """Warn of refused records, at most once a minute: they are safe among the dead letters, and somebody should look."""
+        now = self._clock()
+        if letters and now - self._told >= REFUSALS_TOLD_EVERY:
+            self._told, first = now, letters[0]
+            refusal = first.refusals[0]
+            where = f"{self._tp.topic}-{self._tp.partition} offset {first.offset} item {refusal.item}"
+            _logger.warning(
+                "records were refused, the first at %s: %s: %s; see %s", where, refusal.reason, refusal.detail, self._topics.dead_letters
+            )
 
     async def _is_at_end(self) -> bool:
         """Answer whether all is read: a slow log may give nothing in time though records wait, and a backlog must not fire timers."""
@@ -119,6 +133,7 @@ class IntakeTask:
         self.position = output.position
         end = (await self._log.bounds(self._tp))[1]
         self._telemetry.lag(Stage.INTAKE, f"{self._tp.topic}-{self._tp.partition}", end - self.position)
+        self._tell_refusals(output.dead_letters)
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))
 
