@@ -5,9 +5,8 @@ the published lines, by the plain rule of a stretch (it starts with a firing, en
 
 - `events`: the published lines, each once and in order, then one end mark.
 - `frames`: every item once, by alert and status.
-- `decisions`: every firing stretch begins exactly once, at its time, in one incident.
-- `alerts`: one document a series, with start, end and number of items of its last stretch. The topic is compacted, so the ends of
-  earlier stretches are seen only through `frames` (the resolve arrived) and `decisions` (the next stretch began).
+- `decisions`: every firing stretch begins exactly once, at its time, in one incident, and ends exactly once, at its time.
+- `alerts`: one document a series, with start, end and number of items of its last stretch; the topic is compacted.
 - `incidents`: one document an incident, whose number of alerts is what the decisions say.
 - with `--replay`: stretches fall into the same incidents as in an undisturbed replay, and each incident reads the same.
 
@@ -17,7 +16,7 @@ The last line is `lost N, double M`, with `, wrong K` for what is there once but
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -31,6 +30,7 @@ from loadtest.truth import read_truth
 EXPIRY_MS: Final = 15 * 60_000
 SHOWN_MOST: Final = 8
 BEGINNINGS: Final = ("new_fault", "joined", "returned")
+ENDS: Final = ("cleared", "expired")
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -134,22 +134,32 @@ class Checker:
         self._labels_by_fingerprint = {alert["fingerprint"]: identity(alert["labels"]) for alert in self._alerts}
         self.incidents = [document for _, document in outcome.kept("incidents")]
         self.begun = list(self._beginnings())
+        self.ended = list(self._ends())
 
     def check(self) -> Findings:
         """Judge all topics."""
         self._check_raw()
         self._check_frames()
         self._check_beginnings()
+        self._check_ends()
         self._check_alerts()
         self._check_incidents()
         return self.findings
 
     def _beginnings(self) -> Iterable[tuple[Labels, int | None, str]]:
+        for labels, decision in self._decisions(BEGINNINGS):
+            yield labels, instant(decision["at"]), decision["incident"]
+
+    def _ends(self) -> Iterable[tuple[Labels, int | None]]:
+        for labels, decision in self._decisions(ENDS):
+            yield labels, instant(decision["at"])
+
+    def _decisions(self, reasons: Collection[str]) -> Iterable[tuple[Labels, Document]]:
         for value in self._outcome.appended("decisions"):
             decision: Document = msgspec.json.decode(value or b"")
-            if decision["why"] in BEGINNINGS:
-                labels = self._labels_by_fingerprint.get(decision["fingerprint"], (("fingerprint", decision["fingerprint"]),))
-                yield labels, instant(decision["at"]), decision["incident"]
+            if decision["why"] in reasons:
+                fingerprint = decision["fingerprint"]
+                yield self._labels_by_fingerprint.get(fingerprint, (("fingerprint", fingerprint),)), decision
 
     def _check_raw(self) -> None:
         """The published lines in order, and one end mark, which is empty, behind them."""
@@ -174,6 +184,10 @@ class Checker:
     def _check_beginnings(self) -> None:
         wanted = Counter((stretch.labels, stretch.start) for stretch in self.stretches)
         self.findings.compare("stretch", wanted, Counter((labels, at) for labels, at, _ in self.begun))
+
+    def _check_ends(self) -> None:
+        wanted = Counter((stretch.labels, stretch.end) for stretch in self.stretches if stretch.end is not None)
+        self.findings.compare("end", wanted, Counter(self.ended))
 
     def _check_alerts(self) -> None:
         last = {stretch.labels: stretch for stretch in self.stretches}
