@@ -202,7 +202,7 @@ class Lifecycle:
         """Queue a row that may be a turn. An alert seen for the first time is remembered at once, with the labels its row brought."""
         news = frame.news.get(row)
         if alert is None:
-            alert = self._meet(frame.fingerprints[row], news)
+            alert, news = self._meet(frame.fingerprints[row], news), None
         extra = frame.extras.get(row, _NOTHING)
         status, first = frame.statuses[row] & ~SPECIAL, frame.firsts[row]
         turn = Turn(
