@@ -76,7 +76,7 @@ def main() -> None:
 def reside(alerts: int = ALERTS, incidents: int = INCIDENTS) -> Residence:
     """Bring all alerts into a machine and measure the growth of the process."""
     control = Control(RuleSet(grouping=Grouping(group_by=("alertname", "cluster"))), Topology())
-    intake, machine = Intake("memory", control), Machine(control)
+    intake, machine = Intake("memory", control), Machine(control, guesses=False)
     before, cpu = _resident_bytes(), process_time()
     correlate(intake, machine, active_alerts(alerts, incidents))
     gc.collect()

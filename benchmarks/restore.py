@@ -54,7 +54,7 @@ async def _measure(folder: Path, alerts: int, incidents: int, *, updates: int) -
 
 def _rows(alerts: int, incidents: int) -> list[Row]:
     control = Control(RuleSet(grouping=Grouping(group_by=("alertname", "cluster"))), Topology())
-    machine = Machine(control)
+    machine = Machine(control, guesses=False)
     correlate(Intake("restore", control), machine, active_alerts(alerts, incidents))
     return machine.rows()
 
