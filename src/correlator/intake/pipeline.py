@@ -36,6 +36,7 @@ BEHIND_MOST: Final[Duration] = DAY
 FRAME_ITEMS: Final = 16_384
 """Frames are cut after this many records, or items of one record, so that their event times are bounded too."""
 TRACKS_MOST: Final = 60_000
+DEAD_LETTER_BYTES_MOST: Final = 256 * 1024
 """Label sets remembered; with one more all are forgotten, which costs only that labels travel again."""
 TRACK_BYTES_MOST: Final = 256 * 1024 * 1024
 """Bytes of label sets remembered."""
@@ -79,6 +80,16 @@ class DeadLetter(msgspec.Struct, frozen=True):
     value: bytes
     offset: int
     refusals: list[Refusal]
+
+    @property
+    def kept(self) -> bytes:
+        """What is written of the record: its bytes, or the first of them where it is too long."""
+        return self.value[:DEAD_LETTER_BYTES_MOST]
+
+    @property
+    def reasons(self) -> list[dict[str, object]]:
+        """The refusals as plain values."""
+        return [{"item": refusal.item, "reason": refusal.reason, "detail": refusal.detail} for refusal in self.refusals]
 
 
 class IntakeCounts(msgspec.Struct):

@@ -17,7 +17,6 @@ from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, To
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import END_HEADER, Topics
 
-DEAD_LETTER_BYTES_MOST: Final = 256 * 1024
 TICK_EVERY: Final = SECOND
 POLL_MS: Final = 200
 REFUSALS_TOLD_EVERY: Final = MINUTE
@@ -181,18 +180,17 @@ def _joined(first: IntakeOutput, second: IntakeOutput) -> IntakeOutput:
 def _letters(letters: Sequence[DeadLetter], tp: TopicPartition) -> Messages:
     """Write dead letters: the value is the original's bytes (the first 256 KB of a longer one), the reason lies in headers."""
     return Messages(
-        [letter.value[:DEAD_LETTER_BYTES_MOST] for letter in letters],
+        [letter.kept for letter in letters],
         headers=[_letter_headers(letter, tp) for letter in letters],
     )
 
 
 def _letter_headers(letter: DeadLetter, tp: TopicPartition) -> Headers:
-    refusals = [{"item": refusal.item, "reason": refusal.reason, "detail": refusal.detail} for refusal in letter.refusals]
     return (
         ("topic", tp.topic.encode()),
         ("partition", str(tp.partition).encode()),
         ("offset", str(letter.offset).encode()),
         ("length", str(len(letter.value)).encode()),
         ("reason", letter.refusals[0].reason.encode()),
-        ("refusals", encode_document(refusals)),
+        ("refusals", encode_document(letter.reasons)),
     )

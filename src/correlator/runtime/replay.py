@@ -17,7 +17,6 @@ from correlator.model.incident import AlertDocument, IncidentDocument, encode_do
 from correlator.runtime.files import Records
 
 BATCH_RECORDS: Final = 32_000
-DEAD_LETTER_BYTES_MOST: Final = 256 * 1024
 
 
 class ReplaySummary(msgspec.Struct, frozen=True):
@@ -112,13 +111,12 @@ def _stretch_row(stretch: AlertDocument) -> _StretchRow:
 
 def dead_letter_row(letter: DeadLetter) -> dict[str, object]:
     """Describe a dead letter for a file: the record's text (or base64 when it is not UTF-8), and every refusal in it."""
-    kept = letter.value[:DEAD_LETTER_BYTES_MOST]
+    kept = letter.kept
     try:
         body: dict[str, object] = {"value": kept.decode()}
     except UnicodeDecodeError:
         body = {"value_base64": kept}
-    refusals = [{"item": refusal.item, "reason": refusal.reason, "detail": refusal.detail} for refusal in letter.refusals]
-    return {"position": letter.offset, "length": len(letter.value), "refusals": refusals, **body}
+    return {"position": letter.offset, "length": len(letter.value), "refusals": letter.reasons, **body}
 
 
 class _Funnel:
