@@ -169,6 +169,7 @@ class Intake:
         self._is_partial = bool(control.rules.identity.only or control.rules.identity.ignore)
         gap = control.rules.shortest_expiry
         self._builders = [FrameBuilder(source=self.source, digest=self._digest, longest_gap=gap) for _ in self._router.domains]
+        self._said = [self._clock.now or 0] * len(self._builders)
         self._forget()
 
     def step(self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None = None) -> IntakeOutput:
@@ -210,6 +211,7 @@ class Intake:
 
     def _finish(self, output: IntakeOutput) -> IntakeOutput:
         self._cut_all(output)
+        self._say_time(output)
         output.position = self._clock.first_held.offset if self._clock.is_in_doubt else self._position
         output.watermark, output.latest = self._clock.now, self._latest
         output.counts.ids_forgotten, self._ids_forgotten = self._ids_forgotten, 0
@@ -443,12 +445,21 @@ class Intake:
         for partition, builder in enumerate(self._builders):
             frame = builder.finish(self._clock.now or 0)
             if frame is not None:
-                self._latest = max(self._latest, *frame.lasts)
+                self._latest, self._said[partition] = max(self._latest, *frame.lasts), frame.watermark
                 output.frames.append((partition, frame))
 
     def _say(self, kind: FrameKind, watermark: Instant, output: IntakeOutput) -> None:
         for partition in range(len(self._builders)):
+            self._said[partition] = watermark
             output.frames.append((partition, Frame(kind, self.source, watermark, self._digest)))
+
+    def _say_time(self, output: IntakeOutput) -> None:
+        """Tell the domains that got no rows how far time has come: a partition that is silent to them would hold them back."""
+        now = self._clock.now or 0
+        for partition, said in enumerate(self._said):
+            if said < now and len(self._said) > 1:
+                self._said[partition] = now
+                output.frames.append((partition, Frame(FrameKind.ROWS, self.source, now, self._digest)))
 
 
 def _service_flag(labels: dict[str, str], entity: str | None) -> Flag:

@@ -1,6 +1,7 @@
 """The correlate task: one frames partition to documents, state and position, one transaction a batch."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -129,8 +130,7 @@ class CorrelateTask:
         await self._writer.commit()
         self.position = position
         self._telemetry.lag(Stage.CORRELATE, self._name, (await self._log.bounds(self._tp))[1] - position)
-        for effects in written:
-            self._count(effects)
+        self._count(written)
         self._telemetry.batch(Stage.CORRELATE, stepped - started, len(frames))
         self._telemetry.commit(time.perf_counter() - stepped)
         self._measure()
@@ -148,12 +148,13 @@ class CorrelateTask:
             bodies = [encode_document(decision) for decision in effects.decisions]
             await self._writer.send(TopicPartition(self._topics.decisions, self._partition), Messages(bodies))
 
-    def _count(self, effects: Effects) -> None:
-        for document in effects.incidents.values():
-            if document is not None:
-                self._telemetry.on_incident(document.state)
-        for decision in effects.decisions:
-            self._telemetry.on_decision(decision.why)
+    def _count(self, written: Sequence[Effects]) -> None:
+        states = Counter([document.state for effects in written for document in effects.incidents.values() if document is not None])
+        whys = Counter([decision.why for effects in written for decision in effects.decisions])
+        for state, count in states.items():
+            self._telemetry.on_incident(state, count=count)
+        for why, count in whys.items():
+            self._telemetry.on_decision(why, count=count)
 
     async def _send_keyed(self, topic: str, bodies: dict[bytes, bytes | None], headers: Headers | None = None) -> None:
         if bodies:
