@@ -23,7 +23,7 @@ IDS_MOST: Final = 50_000
 """Publishers' ids remembered; the oldest is forgotten first."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 
-Time = TypeVar("Time", int, int | str)
+Time = TypeVar("Time", bound=int | str)
 
 
 class Statement(msgspec.Struct, gc=False):

@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import Annotated, Final, Literal
 
 import msgspec
+import xxhash
 
 from correlator.frames.control import Control
 from correlator.frames.frame import Extra, Frame, FrameKind, News
@@ -32,6 +33,10 @@ FRAME_ITEMS: Final = 16_384
 """Frames are cut after this many records, or items of one record, so that their event times are bounded too."""
 DEAD_LETTER_BYTES_MOST: Final = 256 * 1024
 """Bytes kept of a record with refused items."""
+REASONS_MOST: Final = 100
+"""Refusals written with a dead letter; the others are counted."""
+DETAIL_MOST: Final = 500
+"""Characters written of a refusal's words."""
 TRACKS_MOST: Final = 60_000
 """Label sets remembered; with one more all are forgotten, which costs only that labels travel again."""
 TRACK_BYTES_MOST: Final = 256 * 1024 * 1024
@@ -40,8 +45,8 @@ _SMALL_RECORD: Final = 16 * 1024
 _BACKSLASH: Final = 92
 
 
-_Milliseconds = Annotated[int, msgspec.Meta(gt=-(10**14), lt=10**14)]
-"""Larger times are written in another unit."""
+_Milliseconds = Annotated[int, msgspec.Meta(ge=10**10, lt=10**14)]
+"""Larger times are written in another unit, and smaller ones may be."""
 _Number = Annotated[float, msgspec.Meta(gt=-(2.0**63), lt=2.0**63)]
 """Larger values may have been written as integers beyond 64 bits."""
 
@@ -79,9 +84,17 @@ class DeadLetter(msgspec.Struct, frozen=True):
         return self.value[:DEAD_LETTER_BYTES_MOST]
 
     @property
+    def digest(self) -> str:
+        """XXH3 (128 bits, hex) of the whole record, so that one too long to be kept can be known again."""
+        return xxhash.xxh3_128_hexdigest(self.value)
+
+    @property
     def reasons(self) -> list[dict[str, object]]:
-        """The refusals as plain values."""
-        return [{"item": refusal.item, "reason": refusal.reason, "detail": refusal.detail} for refusal in self.refusals]
+        """The first refusals as plain values, at most `REASONS_MOST`: a record of the log must hold them."""
+        return [
+            {"item": refusal.item, "reason": refusal.reason, "detail": refusal.detail[:DETAIL_MOST]}
+            for refusal in self.refusals[:REASONS_MOST]
+        ]
 
 
 class IntakeCounts(msgspec.Struct):
