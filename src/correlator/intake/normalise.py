@@ -2,7 +2,7 @@
 
 In: events. Out: statements, and in the end the time and the flags of each. Remembers the contents behind publishers' ids, at most
 `IDS_MOST`. The pipeline's short road answers the same for the common event without calling here, which `tests/intake/test_roads.py`
-holds against it; `correlator parse` asks the very same, which `tests/intake/test_parse_tells_the_truth.py` holds.
+holds against it; `correlator parse` asks the very same, which `tests/runtime/test_inspect.py` holds.
 """
 
 from typing import Final, TypeVar

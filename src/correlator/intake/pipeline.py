@@ -342,7 +342,8 @@ class Intake:
     def _add_row(self, statement: Statement, track: Track, *, at: Instant, arrival: Instant, is_late: bool) -> None:
         """Add an item that the clock had reached `arrival` for. Its effect is later than all that machines may have judged by then."""
         effect = arrival if is_late else max(at, arrival - self._reorder + 1)
-        is_plain = effect == at and statement.expires is None
+        oddness = statement.flags & Flag.RESOLVED_BEFORE_FIRING
+        is_plain = effect == at and statement.expires is None and not oddness
         if is_plain and track.builder.extend_run(track, statement.status, at):
             return
         news = None
@@ -352,7 +353,7 @@ class Intake:
             self._start_row(track, statement.status, at, news=news)
             return
         self._end_other_run(track)
-        extra = Extra(Flag.LATE if is_late else Flag.NONE, effect if effect != at else None, statement.expires)
+        extra = Extra(int(oddness | (Flag.LATE if is_late else Flag.NONE)), effect if effect != at else None, statement.expires)
         track.builder.add_alone(track, statement.status, at, extra=extra, news=news)
 
     def _start_row(self, track: Track, status: int, at: Instant, *, news: News | None) -> None:

@@ -8,6 +8,7 @@ from correlator.config.settings import CheckpointSettings
 from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
+from correlator.model.event import Flag
 from correlator.model.incident import encode_document, encode_incident
 from correlator.model.instant import SECOND
 from correlator.runtime.metrics import RowKind, Stage
@@ -152,6 +153,7 @@ class CorrelateTask:
         for document in effects.incidents.values():
             if document is not None:
                 self._telemetry.on_incident(document.state)
+        self._telemetry.on_flag(Flag.RESOLVED_BEFORE_FIRING, effects.resolved_early)
         for decision in effects.decisions:
             self._telemetry.on_decision(decision.why)
 

@@ -15,6 +15,7 @@ from correlator.intake.route import Router
 from correlator.model.event import Flag, Verdict
 from correlator.model.incident import AlertDocument, IncidentDocument, encode_document, encode_incident
 from correlator.runtime.files import Records
+from correlator.runtime.metrics import flag_word
 
 BATCH_RECORDS: Final = 32_000
 
@@ -77,6 +78,7 @@ class Replay:
             self._write(self._machines[partition].step(frame))
 
     def _write(self, effects: Effects) -> None:
+        self._funnel.flagged[flag_word(Flag.RESOLVED_BEFORE_FIRING)] += effects.resolved_early
         self._write_stretches(effects.stretches, self._files[1])
         for document in effects.incidents.values():
             if document is not None:
@@ -152,7 +154,7 @@ class _Funnel:
             self.rejected[reason.value] += number
         for flags, number in counts.flagged.items():
             for flag in Flag(flags):
-                self.flagged[str(flag.name).lower()] += number
+                self.flagged[flag_word(flag)] += number
 
     def document(self, machines: list[Machine]) -> dict[str, object]:
         verdicts = {verdict.value: sum(machine.verdicts[verdict] for machine in machines) for verdict in Verdict}
@@ -165,6 +167,6 @@ class _Funnel:
             "verdicts": verdicts,
             "waiting": waiting,
             "rejected": dict(sorted(self.rejected.items())),
-            "flagged": dict(sorted(self.flagged.items())),
+            "flagged": dict(sorted((+self.flagged).items())),
             "incidents": dict(sorted(self.incidents.items())),
         }
