@@ -124,6 +124,11 @@ def test_lines_behind_a_first_that_opens_and_does_not_close_are_lines(call: Call
     assert [verdict for _, _, verdict in places(call("parse", "bad").stdout)] == ["rejected", *["accepted"] * 5]
 
 
+def test_indented_lines_that_are_events_are_lines(call: Call, story: Path) -> None:
+    write_lines(story / "bad", ['{"at": ', *[f"  {json.dumps(event)}" for event in GOOD]])
+    assert [verdict for _, _, verdict in places(call("parse", "bad").stdout)] == ["rejected", *["accepted"] * 5]
+
+
 # Blank lines
 
 

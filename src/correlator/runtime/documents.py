@@ -51,12 +51,12 @@ def item_spots(body: bytes) -> tuple[tuple[int, int], ...]:
 def is_broken_document(body: bytes) -> bool:
     """Tell whether text that is no JSON is one document with a fault, rather than lines of which the first is bad.
 
-    Lines of a document are indented, or are closed by its bracket; below a lone `[`, hardly any stands for itself.
+    Lines of a document are indented, or are closed by its bracket, and hardly any is an event by itself.
     """
     first, *below = [line for line in body.splitlines() if line.strip()]
-    if 2 * sum(line.startswith((b" ", b"\t", b"}", b"]")) for line in below) > len(below):
-        return True
-    return first.strip() == b"[" and 2 * sum(map(_is_json, below)) < len(below)
+    alone = sum(map(_is_object, below))
+    inside = sum(line.startswith((b" ", b"\t", b"}", b"]")) for line in below)
+    return 2 * alone < len(below) and (2 * inside > len(below) or first.strip() == b"[")
 
 
 def _starts(body: bytes) -> list[int]:
@@ -71,7 +71,9 @@ def _starts(body: bytes) -> list[int]:
     return _chain(body, _OPENS_ALERTS, [bytes(item) for item in listed]) if isinstance(listed, list) else []
 
 
-def _is_json(line: bytes) -> bool:
+def _is_object(line: bytes) -> bool:
+    if not line.lstrip().startswith(b"{"):
+        return False
     try:
         msgspec.json.decode(line)
     except _UNFIT:
