@@ -7,8 +7,10 @@ import pytest
 from correlator.frames.codec import encode_frame
 from correlator.frames.frame import MAX_SPAN
 from correlator.intake import pipeline
+from correlator.intake.arrival import HELD_BYTES_MOST
 from correlator.intake.collapse import FRAME_BYTES
-from correlator.intake.pipeline import FRAME_ITEMS, HELD_BYTES_MOST, IDS_MOST, TRACKS_MOST
+from correlator.intake.normalise import IDS_MOST
+from correlator.intake.pipeline import FRAME_ITEMS, TRACKS_MOST
 from correlator.model.instant import DAY, HOUR
 from correlator.model.rule import Expiry, RuleSet
 

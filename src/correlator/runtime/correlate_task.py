@@ -9,6 +9,7 @@ from correlator.config.settings import CheckpointSettings
 from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
+from correlator.model.event import Flag
 from correlator.model.incident import encode_document, encode_incident
 from correlator.model.instant import SECOND
 from correlator.runtime.metrics import RowKind, Stage
@@ -155,6 +156,7 @@ class CorrelateTask:
             self._telemetry.on_incident(state, count=count)
         for why, count in whys.items():
             self._telemetry.on_decision(why, count=count)
+        self._telemetry.on_flag(Flag.RESOLVED_BEFORE_FIRING, sum([effects.resolved_early for effects in written]))
 
     async def _send_keyed(self, topic: str, bodies: dict[bytes, bytes | None], headers: Headers | None = None) -> None:
         if bodies:
