@@ -51,7 +51,7 @@ def run(
         raise FailedError(message)
     with explained():
         settings = settings_of(config)
-        control = load_control(rules or _existing(settings.rules, "rules"), topology or _existing(settings.topology, "topologies"))
+        control = load_control(rules or settings.rules, topology or settings.topology)
         _tell_rules(control)
         telemetry = Telemetry()
         settle_collector()
@@ -70,11 +70,6 @@ def _tell_rules(control: Control) -> None:
     _logger.info("topology: %d services, hosts and others, %d edges; rules: %d for alerts", nodes, len(control.topology.edges), rules)
     if not nodes:
         _logger.warning("no topology was found: alerts are grouped by their labels alone, and no incident has an owner")
-
-
-def _existing(paths: tuple[str, ...], default: str) -> tuple[str, ...]:
-    """Leave out a default folder that is not there: a laptop may have neither rules nor topologies. Any other missing path is a mistake."""
-    return tuple([path for path in paths if Path(path).name != default or Path(path).exists()])
 
 
 class _Run:
