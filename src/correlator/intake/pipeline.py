@@ -183,6 +183,13 @@ class Intake:
             self._position = offsets[-1] + 1
         return self._finish(output)
 
+    def refuse(self, offset: int, value: bytes, fault: str) -> IntakeOutput:
+        """Set aside a record on which `step` itself failed: it becomes a dead letter, whatever it holds."""
+        output = self._output()
+        self._offer(_Reading(offset, len(value), [], DeadLetter(value, offset, [Refusal(Rejection.FAULT, fault)])), output)
+        self._position = offset + 1
+        return self._finish(output)
+
     def end(self) -> IntakeOutput:
         """Close a recording: decide what is in doubt, then move time far enough that nothing stays pending."""
         output = self._output()
@@ -294,7 +301,9 @@ class Intake:
 
     def _take(self, value: bytes, offset: int, timestamp: Instant | None, *, output: IntakeOutput) -> None:
         """The long road: any bytes, any format."""
-        reading = self._read(value, offset, timestamp)
+        self._offer(self._read(value, offset, timestamp), output)
+
+    def _offer(self, reading: _Reading, output: IntakeOutput) -> None:
         if not reading.statements and not self._clock.is_in_doubt:
             self._accept(reading, self._clock.now or 0, output)
             return

@@ -37,6 +37,7 @@ class Rejection(StrEnum):
     NO_STATUS = "no_status"
     NO_ALERTS = "no_alerts"
     UNKNOWN_FORMAT = "unknown_format"
+    FAULT = "fault"
 
 
 class Flag(IntFlag):
