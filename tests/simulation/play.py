@@ -1,6 +1,5 @@
 """One run: the tasks of a story over a fresh world, with the faults of a plan, until all input is judged."""
 
-import asyncio
 from collections.abc import Coroutine
 from functools import partial
 from typing import Final
@@ -166,7 +165,11 @@ class Play:
         return Task(partial(self._putting, control), _nothing)
 
     async def _putting(self, control: Control) -> None:
-        await put_in_force(self.world.log, TOPICS, control, domains=len(self.story.domains), rest=_at_once)
+        await put_in_force(self.world.log, TOPICS, control, domains=len(self.story.domains), rest=self._rest)
+
+    async def _rest(self, _: float) -> None:
+        """Let the others have their turn: seconds do not pass here."""
+        await self.world.log.reach("wait")
 
     def _add_tasks(self) -> None:
         for partition in range(self.story.partitions):
@@ -219,11 +222,6 @@ class Play:
         running = [client for client in self.world.clients if client.stage == stage and client.coroutine is not None]
         if running:
             self.world.cancel(self.world.random.choice(running))
-
-
-async def _at_once(_: float) -> None:
-    """Wait until the others had their turn: seconds do not pass here."""
-    await asyncio.sleep(0)
 
 
 def now(coroutine: Coroutine[object, None, None]) -> None:

@@ -88,8 +88,7 @@ class CorrelateTask:
         marker = rows.pop(CHECKPOINT_KEY, None)
         self._machine.restore(rows)
         committed = await self._log.committed(self._group, self._tp)
-        first, _ = await self._log.bounds(self._tp)
-        start = int(marker) if marker is not None else first
+        start = int(marker) if marker is not None else 0  # not the first there is: without rows all frames are needed
         self.position = committed.offset if committed is not None else start
         self._reader.seek(start)
         await self._step_again()
