@@ -111,6 +111,18 @@ async def test_a_frame_of_a_newer_version_stops_it() -> None:
         await service.judge()
 
 
+async def test_rules_in_force_that_cannot_be_read_stop_it() -> None:
+    service = await Service().opened()
+    writer = service.log.writer(None)
+    await writer.begin()
+    await writer.send(TopicPartition(TOPICS.control, 0), Messages([b"?"], keys=[b"digest"]))
+    await writer.commit()
+    with pytest.raises(
+        StoppedError, match=r"putting rules in force stopped at correlator.control: not a control payload: .* restore a copy"
+    ):
+        await service.judge()
+
+
 async def test_frames_that_are_gone_stop_it() -> None:
     service = await Service().opened()
     await service.events(3)

@@ -19,6 +19,7 @@ from correlator.config.problem import ConfigError
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
 from correlator.runtime.collector import settle_collector
+from correlator.runtime.fatal import StoppedError
 from correlator.runtime.http import ListenError, Readiness, monitoring, serve
 from correlator.runtime.metrics import Reload
 from correlator.runtime.ports import PortError
@@ -87,7 +88,10 @@ class _Files:
 
     def read_again(self, settings: Settings) -> Control:
         """Read as before, where the settings name other files now those. Raises `ConfigError`."""
-        return self.read(settings_of(self._config) if self._config != STDIN else settings)
+        again = settings_of(self._config) if self._config != STDIN else settings
+        if again.model_copy(update={"rules": settings.rules, "topology": settings.topology}) != settings:
+            _logger.warning("%s: of settings only rules and topology are taken anew; the others need a restart", self._config)
+        return self.read(again)
 
 
 def _tell_rules(control: Control) -> None:
@@ -131,7 +135,7 @@ class _Run:
             try:
                 control = await asyncio.to_thread(self._files.read_again, self._settings)
                 is_new = await worker.put_in_force(control)
-            except (ConfigError, PortError) as error:
+            except (ConfigError, PortError, StoppedError) as error:
                 self._telemetry.on_reload(Reload.REFUSED)
                 _logger.error("reload refused, what was in force stays: %s", error)  # noqa: TRY400 - a mistake of a person needs no trace
                 continue

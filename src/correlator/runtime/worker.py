@@ -86,8 +86,14 @@ class Worker:
                 raise result
 
     async def put_in_force(self, control: Control) -> bool:
-        """Put rules and topology in force for all workers; answer whether they were not. Raises `PortError`: then those before stay."""
-        return await put_in_force(self._log, self._topics, control, domains=len(self._domains))
+        """Put rules and topology in force for all workers; answer whether they were not yet.
+
+        Raises `PortError`, or `StoppedError` when what is in force cannot be read; then nothing has changed.
+        """
+        try:
+            return await put_in_force(self._log, self._topics, control, domains=len(self._domains))
+        except (FrameError, NewerVersionError) as error:
+            raise stopped("putting rules in force", self._topics.control, error) from error
 
     async def _run_all(self) -> None:
         raw = {topic.name: topic.partitions for topic in self._settings.topics}
