@@ -148,6 +148,7 @@ WRONG_SETTINGS = {
     "unknown key": "nope: 1\n",
     "wrong type": "topics: 7\n",
     "missing rules": "rules: [nowhere]\n",
+    "a default that is named and missing": "rules: [rules]\n",
     "missing topology": "topology: [nowhere]\n",
     "no YAML": "a: [\n",
     "listen": "http: {listen: nowhere}\n",

@@ -118,6 +118,7 @@ class _Run:
                 asyncio.get_running_loop().add_signal_handler(name, worker.stop.set)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
             reloading = asyncio.create_task(self._reload_on(hangup, worker))
+            reloading.add_done_callback(_tell_fault)
             try:
                 if listen == "off":
                     await worker.run(until_idle=until_idle)
@@ -162,6 +163,13 @@ class _Run:
             await server
         except ListenError as error:
             raise FailedError(str(error)) from error
+
+
+def _tell_fault(reloading: asyncio.Task[None]) -> None:
+    """Say at once that nobody listens to SIGHUP any more; the service itself goes on."""
+    error = None if reloading.cancelled() else reloading.exception()
+    if error is not None:
+        _logger.error("a fault of the program: SIGHUP changes nothing from now on, start the service again", exc_info=error)
 
 
 def _tell_listening(listening: asyncio.Event, url: str) -> None:
