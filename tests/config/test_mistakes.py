@@ -312,10 +312,19 @@ def test_a_key_written_twice_hides_no_other_mistake() -> None:
     assert [line.split(" error: ")[0] for line in told({"a.yaml": text})] == ["a.yaml:3:1:", "a.yaml:6:1:"]
 
 
-def test_a_service_written_twice_keeps_its_first_entry_and_hides_no_other_mistake() -> None:
+def test_what_stands_behind_a_key_written_twice_is_checked_and_may_be_named() -> None:
+    text = "services:\n  a: {depends_on: [b]}\nservices:\n  b: {}\n  a: {tear: 1}\n"
+    assert told({"a.yaml": text}) == [
+        "a.yaml:3:1: error: duplicate key 'services', first written at a.yaml:1:1",
+        "a.yaml:5:7: error: unknown key 'tear' in services.a (did you mean 'tier'?)",
+    ]
+
+
+def test_a_service_written_twice_hides_no_other_mistake() -> None:
     text = "services:\n  a: {depends_on: [b]}\n  b: {}\n  a: {depends_on: [x], tier: gold}\n  c: {tier: gold}\n"
     assert told({"a.yaml": text}) == [
         "a.yaml:4:3: error: duplicate key 'a', first written at a.yaml:2:3",
+        "a.yaml:4:30: error: services.a.tier must be a whole number, not the text 'gold'",
         "a.yaml:5:13: error: services.c.tier must be a whole number, not the text 'gold'",
     ]
 

@@ -167,6 +167,20 @@ async def test_a_task_that_fails_for_a_passing_reason_is_made_anew() -> None:
     assert service.count("items_received_total") == 3
 
 
+async def test_a_log_that_cannot_be_opened_yet_is_tried_again() -> None:
+    service = await Service().opened()
+    failures = iter([Transient("busy")] * 2)
+
+    def fail(call: str) -> None:
+        if call == "open_topics:before" and (error := next(failures, None)) is not None:
+            raise error
+
+    await service.events(3)
+    service.log.on_call = fail
+    await service.judge()
+    assert service.count("items_received_total") == 3
+
+
 async def test_intake_follows_rules_that_are_put_in_force_while_it_runs() -> None:
     service = await Service().opened()
     await service.events(3)

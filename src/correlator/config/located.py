@@ -92,8 +92,8 @@ class Document:
 def read(content: bytes, file: str) -> Document:
     """Read one YAML document; `file` is what messages call it.
 
-    Of a key written twice the first holds, and the second is among the document's problems. Raises `ConfigError` with those before it
-    and the first place where this is not YAML, or is more than the limits allow.
+    A key written twice is among the document's problems; what stands behind both is taken together, so that it is checked. Raises
+    `ConfigError` with the problems so far and the first place where this is not YAML, or is more than the limits allow.
     """
     text = _decoded(content, file)
     composer = _Composer(file)
@@ -126,6 +126,7 @@ class _Composer:
         self._nodes = 0
         self._open: list[Mapping | Listing] = []
         self._keys: list[tuple[str, int] | None] = []
+        self._firsts: list[object] = []
         self._anchor_of_open: list[str | None] = []
         self._values_by_anchor: dict[str, object] = {}
 
@@ -179,7 +180,7 @@ class _Composer:
         if len(self._open) >= DEPTH_LIMIT:
             raise self._refused(event, f"nested deeper than {DEPTH_LIMIT} levels")
         self._count(event, 1)
-        self._place_value(event, collection, _packed(event))
+        self._firsts.append(self._place_value(event, collection, _packed(event)))
         self._open.append(collection)
         self._keys.append(None)
         self._anchor_of_open.append(event.anchor)
@@ -192,6 +193,7 @@ class _Composer:
             self._merge(event, closed)
         if anchor is not None:
             self._values_by_anchor[anchor] = closed
+        _join(self._firsts.pop(), closed)
         if self._open:
             self._open[-1].size += closed.size
 
@@ -206,21 +208,24 @@ class _Composer:
         self._count(event, 1 + (value.size if isinstance(value, Mapping | Listing) else 0))
         self._place_value(event, value, _packed(event))
 
-    def _place_value(self, event: yaml.Event, value: object, place: int) -> None:
+    def _place_value(self, event: yaml.Event, value: object, place: int) -> object:
+        """Put a value where it belongs; of a key written twice, which was told as a mistake, answer the first one's value instead."""
         if not self._open:
             self.root, self.root_place = value, place
-            return
+            return None
         parent = self._open[-1]
         if isinstance(parent, Listing):
             parent.append(value)
             parent.places.append(place)
-            return
+            return None
         key = self._keys[-1]
         assert key is not None, event
-        if key[0] not in parent:  # a second one was told as a mistake
-            parent[key[0]] = value
-            parent.places += (key[1], place)
         self._keys[-1] = None
+        if key[0] in parent:
+            return parent[key[0]]
+        parent[key[0]] = value
+        parent.places += (key[1], place)
+        return None
 
     def _merge(self, event: yaml.Event, mapping: Mapping) -> None:
         """Fold what `<<` names into the mapping, in place: its own keys win, then the first named."""
@@ -253,6 +258,23 @@ class _Composer:
         """Answer the error of a place behind which nothing can be read, with the mistakes before it."""
         self.findings.error(where, message)
         return ConfigError(self.findings.problems())
+
+
+def _join(first: object, second: object) -> None:
+    """Add what stands behind a key's second writing to what stands behind its first, so that others may name it and it is checked."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        first.size += second.size
+        for rank, (key, value) in enumerate(second.items()):
+            if key in first:
+                _join(first[key], value)
+            else:
+                first[key] = value
+                first.places += second.places[2 * rank : 2 * rank + 2]
+        first.forget_ranks()
+    elif isinstance(first, Listing) and isinstance(second, Listing) and first is not second:
+        first.size += second.size
+        first += second
+        first.places += second.places
 
 
 def _plain(text: str) -> object:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import chain, repeat
 from typing import Final, Protocol
 
 from correlator.config.settings import Settings, TopicSettings
@@ -96,9 +97,7 @@ class Worker:
             raise stopped("putting rules in force", self._topics.control, error) from error
 
     async def _run_all(self) -> None:
-        raw = {topic.name: topic.partitions for topic in self._settings.topics}
-        await self._log.open_topics(self._topics.settings(raw, len(self._domains)))
-        await self.put_in_force(self._control)
+        await self._open()
         self._readiness.not_ready("restore", "restoring state")
         self._readiness.ready(STARTING)
         self.opened.set()
@@ -111,6 +110,20 @@ class Worker:
                     group.create_task(self._supervised(f"intake {tp.topic}-{number}", make, caution=caution))
             for partition in range(len(self._domains)):
                 group.create_task(self._supervised(f"correlate {self._domains[partition]}", partial(self._correlate, partition)))
+
+    async def _open(self) -> None:
+        """Open the topics and put the rules in force, again and again while the log cannot be reached."""
+        raw = {topic.name: topic.partitions for topic in self._settings.topics}
+        for pause in chain(BACK_OFF_S, repeat(BACK_OFF_S[-1])):
+            try:
+                await self._log.open_topics(self._topics.settings(raw, len(self._domains)))
+                await self.put_in_force(self._control)
+                break
+            except Transient as error:
+                self._readiness.not_ready("open", f"opening the log: {error}")
+                _logger.warning("the log could not be opened: %s; trying again in %s s", error, pause)
+            await asyncio.sleep(pause)
+        self._readiness.ready("open")
 
     async def _supervised(self, name: str, make: Callable[[], Task], *, caution: Caution | None = None) -> None:
         """Make a task and run it; make it anew after a passing failure, or to go on behind bad input. Anything else ends the worker."""
