@@ -282,6 +282,28 @@ def test_any_values_give_rules_a_topology_or_problems(tmp_path_factory: pytest.T
         load_settings(str(path))
 
 
+PAIRS = st.recursive(
+    st.sampled_from(["1", "5m", "x", "[x, y]", "[{x: 1}]"]),
+    lambda inner: st.lists(st.tuples(st.sampled_from(["services", "time", "alerts", "x", "y"]), inner), max_size=4).map(
+        lambda pairs: "{" + ", ".join(f"{key}: {value}" for key, value in pairs) + "}"
+    ),
+    max_leaves=12,
+)
+
+
+@given(PAIRS)
+def test_keys_written_twice_anywhere_give_values_that_know_their_places(text: str) -> None:
+    document = read(text.encode(), "a.yaml")
+    assert all(problem.where.line for problem in document.problems)
+    waiting: list[tuple[tuple[str | int, ...], object]] = [((), document.root)]
+    while waiting:
+        path, value = waiting.pop()
+        assert document.mark(path).line == 1
+        if isinstance(value, Mapping):
+            assert len(value.places) == 2 * len(value)
+            waiting += [((*path, key), inner) for key, inner in value.items()]
+
+
 @given(st.text(max_size=30) | st.text(alphabet='a=!~"{},\\ (', max_size=20))
 def test_any_text_gives_matchers_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
