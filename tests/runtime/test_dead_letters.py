@@ -15,6 +15,8 @@ from correlator.intake.pipeline import DEAD_LETTER_BYTES_MOST, REASONS_MOST
 from correlator.model.event import Rejection
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
+from correlator.runtime.caution import Caution
+from correlator.runtime.control import put_in_force
 from correlator.runtime.intake_task import IntakeTask
 from correlator.runtime.memory import MemoryLog
 from correlator.runtime.ports import Messages, TopicPartition
@@ -37,8 +39,8 @@ async def letters_of(values: Sequence[bytes]) -> list[tuple[bytes, dict[str, byt
     await writer.begin()
     await writer.send(RAW, Messages(list(values)))
     await writer.commit()
-    control = Control(RuleSet(), Topology())
-    task = IntakeTask(log, TOPICS, RAW, control=control, form=Format.AUTO, is_recording=False, records=100, telemetry=Telemetry())
+    await put_in_force(log, TOPICS, Control(RuleSet(), Topology()), domains=1)
+    task = IntakeTask(log, TOPICS, RAW, form=Format.AUTO, is_recording=False, caution=Caution(100), telemetry=Telemetry())
     running = asyncio.create_task(task.run())
     reader = log.reader(TOPICS.partition(TOPICS.dead_letters))
     reader.seek(0)

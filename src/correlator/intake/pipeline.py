@@ -186,6 +186,13 @@ class Intake:
             self._position = offsets[-1] + 1
         return self._finish(output)
 
+    def refuse(self, offset: int, value: bytes, fault: str) -> IntakeOutput:
+        """Set aside a record on which `step` itself failed: it becomes a dead letter, whatever it holds."""
+        output = self._output()
+        self._offer(_Reading(offset, [], DeadLetter(value, offset, [Refusal(Rejection.FAULT, fault)])), size=len(value), output=output)
+        self._position = offset + 1
+        return self._finish(output)
+
     def end(self) -> IntakeOutput:
         """Close a recording: decide what is in doubt, then move time far enough that nothing stays pending."""
         output = self._output()
@@ -301,9 +308,11 @@ class Intake:
 
     def _take(self, value: bytes, offset: int, timestamp: Instant | None, *, output: IntakeOutput) -> None:
         """The long road: any bytes, any format."""
-        reading = self._read(value, offset, timestamp)
+        self._offer(self._read(value, offset, timestamp), size=len(value), output=output)
+
+    def _offer(self, reading: _Reading, *, size: int, output: IntakeOutput) -> None:
         claims = [statement.claim for statement in reading.statements]
-        self._accept_all(self._clock.take(claims, reading, size=len(value)), output)
+        self._accept_all(self._clock.take(claims, reading, size=size), output)
 
     def _read(self, value: bytes, offset: int, timestamp: Instant | None) -> _Reading:
         statements: list[Statement] = []

@@ -38,6 +38,7 @@ class Rejection(Word):
     NO_STATUS = "no_status"
     NO_ALERTS = "no_alerts"
     UNKNOWN_FORMAT = "unknown_format"
+    FAULT = "fault"
 
 
 class Flag(IntFlag):

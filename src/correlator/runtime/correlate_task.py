@@ -13,7 +13,7 @@ from correlator.model.event import Flag
 from correlator.model.incident import encode_document, encode_incident
 from correlator.model.instant import SECOND
 from correlator.runtime.metrics import RowKind, Stage
-from correlator.runtime.ports import Headers, Log, Messages, Position, TopicPartition
+from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
 from correlator.runtime.restore import read_all, read_until
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import CHECKPOINT_KEY, SCHEMA_HEADER, Topics
@@ -54,6 +54,7 @@ class CorrelateTask:
         self._clock = clock
         self._checkpointed = clock()
         self._row_bytes = 0.0
+        self._offset = 0
         self.position = 0
         self.is_restored = False
 
@@ -64,12 +65,17 @@ class CorrelateTask:
         while True:
             batch = await self._reader.poll(max_records=FRAMES_MOST, timeout_ms=POLL_MS)
             if len(batch):
-                await self._take(batch.values, batch.offsets[-1] + 1)
+                await self._take(batch)
 
     async def close(self) -> None:
         """Let go of reader and writer."""
         await self._reader.close()
         await self._writer.close()
+
+    @property
+    def place(self) -> str:
+        """Which frame it judged last, for messages."""
+        return f"{self._name} offset {self._offset}"
 
     @property
     def alerts(self) -> int:
@@ -84,8 +90,7 @@ class CorrelateTask:
         marker = rows.pop(CHECKPOINT_KEY, None)
         self._machine.restore(rows)
         committed = await self._log.committed(self._group, self._tp)
-        first, _ = await self._log.bounds(self._tp)
-        start = int(marker) if marker is not None else first
+        start = int(marker) if marker is not None else 0  # not the first there is: without rows all frames are needed
         self.position = committed.offset if committed is not None else start
         self._reader.seek(start)
         await self._step_again()
@@ -111,17 +116,22 @@ class CorrelateTask:
         async for batch in read_until(self._reader, self._tp, end=self.position, most=FRAMES_MOST):
             for offset, value in zip(batch.offsets, batch.values, strict=True):
                 if offset < self.position:
-                    self._machine.step(decode_frame(value or b""))
+                    self._step(offset, value)
         self._reader.seek(self.position)
 
     # Batches
 
-    async def _take(self, frames: Sequence[bytes | None], position: int) -> None:
-        started = time.perf_counter()
+    def _step(self, offset: int, body: bytes | None) -> Effects:
+        """Judge one frame. Raises `FrameError` or `NewerVersionError` for one that cannot be read: no machine may go on without it."""
+        self._offset = offset
+        return self._machine.step(decode_frame(body or b""))
+
+    async def _take(self, batch: Batch) -> None:
+        started, position = time.perf_counter(), batch.offsets[-1] + 1
         await self._writer.begin()
         written: list[Effects] = []
-        for body in frames:
-            effects = self._machine.step(decode_frame(body or b""))
+        for offset, body in zip(batch.offsets, batch.values, strict=True):
+            effects = self._step(offset, body)
             await self._send(effects)
             written.append(effects)
         if self._is_checkpoint_due():
@@ -132,7 +142,7 @@ class CorrelateTask:
         self.position = position
         self._telemetry.lag(Stage.CORRELATE, self._name, (await self._log.bounds(self._tp))[1] - position)
         self._count(written)
-        self._telemetry.batch(Stage.CORRELATE, stepped - started, len(frames))
+        self._telemetry.batch(Stage.CORRELATE, stepped - started, len(batch))
         self._telemetry.commit(time.perf_counter() - stepped)
         self._measure()
 

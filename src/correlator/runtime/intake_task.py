@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from correlator.frames.codec import encode_frame
-from correlator.frames.control import Control
 from correlator.intake.formats import Format
 from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
 from correlator.model.incident import encode_document
 from correlator.model.instant import MINUTE, SECOND, Instant
+from correlator.runtime.caution import Caution
+from correlator.runtime.control import ControlReader
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.metrics import Stage
-from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
+from correlator.runtime.ports import Batch, Headers, Log, Messages, OffsetOutOfRange, Position, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import END_HEADER, Topics
 
@@ -24,7 +25,10 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class IntakeTask:
-    """Runs the intake of one raw partition until it fails or is cancelled. Its memory dies with it; its position is in the log."""
+    """Runs the intake of one raw partition until it fails or is cancelled. Its memory dies with it; its position is in the log.
+
+    Rules and topology come from the control topic, at the start and between batches; `caution` knows what failed in earlier lives.
+    """
 
     def __init__(
         self,
@@ -32,25 +36,26 @@ class IntakeTask:
         topics: Topics,
         tp: TopicPartition,
         *,
-        control: Control,
         form: Format,
         is_recording: bool,
-        records: int,
+        caution: Caution,
         telemetry: Telemetry,
         clock: Callable[[], Instant] = wall_clock,
     ) -> None:
         self._log = log
         self._topics = topics
         self._tp = tp
-        self._control = control
         self._form = form
         self._is_recording = is_recording
-        self._records = records
+        self._caution = caution
         self._telemetry = telemetry
         self._clock = clock
         self._writer = log.writer(f"{topics.prefix}-intake-{tp.topic}-{tp.partition}")
         self._reader = log.reader(tp)
+        self._control = ControlReader(log, topics)
         self._group = f"{topics.prefix}-intake"
+        self._intake: Intake
+        self._digest = ""
         self._told: Instant = 0
         self.position = 0
 
@@ -60,7 +65,8 @@ class IntakeTask:
         await self._resume()
         ticked = self._clock()
         while True:
-            batch = await self._reader.poll(max_records=self._records, timeout_ms=POLL_MS)
+            await self._follow_control()
+            batch = await self._poll()
             now = self._clock()
             if len(batch):
                 for part, end in _parts(batch) if self._is_recording else [(batch, None)]:
@@ -72,7 +78,32 @@ class IntakeTask:
     async def close(self) -> None:
         """Let go of reader and writer."""
         await self._reader.close()
+        await self._control.close()
         await self._writer.close()
+
+    @property
+    def place(self) -> str:
+        """Where in the log it stands, for messages."""
+        return f"{self._name} offset {self.position}"
+
+    @property
+    def _name(self) -> str:
+        return f"{self._tp.topic}-{self._tp.partition}"
+
+    async def _follow_control(self) -> None:
+        """Adopt rules and topology that were put in force since; what was decided before is committed."""
+        control = await self._control.news()
+        if control is not None and control.digest != self._digest:
+            self._digest = control.digest
+            self._intake.adopt(control)
+
+    async def _poll(self) -> Batch:
+        try:
+            return await self._reader.poll(max_records=self._caution.most(self._reader.position), timeout_ms=POLL_MS)
+        except OffsetOutOfRange as error:
+            if self._reader.position > error.end:
+                raise
+            raise Transient(str(error)) from error  # made anew it begins at the first record there is
 
     def _tell_refusals(self, letters: Sequence[DeadLetter]) -> None:
         """Warn of refused records, at most once a minute: they are safe among the dead letters, and somebody should look."""
@@ -80,7 +111,7 @@ class IntakeTask:
         if letters and now - self._told >= REFUSALS_TOLD_EVERY:
             self._told, first = now, letters[0]
             refusal = first.refusals[0]
-            where = f"{self._tp.topic}-{self._tp.partition} offset {first.offset} item {refusal.item}"
+            where = f"{self._name} offset {first.offset} item {refusal.item}"
             _logger.warning(
                 "records were refused, the first at %s: %s: %s; see %s", where, refusal.reason, refusal.detail, self._topics.dead_letters
             )
@@ -93,10 +124,15 @@ class IntakeTask:
         committed = await self._log.committed(self._group, self._tp)
         first, _ = await self._log.bounds(self._tp)
         position = committed if committed is not None else Position(first)
+        if position.offset < first:
+            self._tell_lost(position.offset, first)
+            position = Position(first, position.note)
+        control = await self._control.in_force()
+        self._digest = control.digest
         watermark, latest = _read_note(position.note)
         self._intake = Intake(
-            f"{self._tp.topic}-{self._tp.partition}",
-            self._control,
+            self._name,
+            control,
             form=self._form,
             is_recording=self._is_recording,
             watermark=watermark,
@@ -106,15 +142,30 @@ class IntakeTask:
         self.position = position.offset
         self._reader.seek(position.offset)
 
+    def _tell_lost(self, position: int, first: int) -> None:
+        """Records that retention deleted unread cannot come back; what came after them can still be judged."""
+        lost = first - position
+        self._telemetry.records_lost(lost)
+        _logger.error(
+            "%s: %d records were deleted before they were read; going on at offset %d; raise its retention", self._name, lost, first
+        )
+
     def _step(self, batch: Batch, end: int | None) -> IntakeOutput:
         started = time.perf_counter()
-        values = [value if value is not None else b"" for value in batch.values]
-        output = self._intake.step(batch.offsets, values, None if self._is_recording else batch.timestamps)
+        output = self._judged(batch)
         if end is not None:
             output = _joined(output, self._intake.end())
             output.position = end + 1
         self._telemetry.batch(Stage.INTAKE, time.perf_counter() - started, len(batch))
         return output
+
+    def _judged(self, batch: Batch) -> IntakeOutput:
+        values = [value if value is not None else b"" for value in batch.values]
+        fault = self._caution.aside.get(batch.offsets[0]) if len(batch) == 1 else None
+        if fault is not None:
+            return self._intake.refuse(batch.offsets[0], values[0], fault)
+        with self._caution.taking(batch):
+            return self._intake.step(batch.offsets, values, None if self._is_recording else batch.timestamps)
 
     async def _commit(self, output: IntakeOutput) -> None:
         """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
@@ -131,7 +182,7 @@ class IntakeTask:
         await self._writer.commit()
         self.position = output.position
         end = (await self._log.bounds(self._tp))[1]
-        self._telemetry.lag(Stage.INTAKE, f"{self._tp.topic}-{self._tp.partition}", end - self.position)
+        self._telemetry.lag(Stage.INTAKE, self._name, end - self.position)
         self._tell_refusals(output.dead_letters)
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))

@@ -38,6 +38,14 @@ class Standing(Word):
     FALLEN_OUT = "fallen_out"
 
 
+class Reload(Word):
+    """What came of a wish to take rules and topology anew."""
+
+    ACCEPTED = "accepted"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
 class Kind(Word):
     """How Prometheus reads a metric."""
 
@@ -56,6 +64,7 @@ class Unit(Word):
     ROWS = "rows"
     PARTITIONS = "partitions"
     TICKS = "ticks"
+    RELOADS = "reloads"
     RESTORES = "restores"
     BYTES = "bytes"
     SECONDS = "seconds"
@@ -172,6 +181,14 @@ METRICS: Final = (
         Chapter.FUNNEL,
     ),
     Metric(
+        "records_lost_total",
+        Kind.COUNTER,
+        Unit.RECORDS,
+        "Raw records that the log's retention deleted before they were read.",
+        "Above 0: the service stood still for longer than raw topics are kept. Raise their retention.",
+        Chapter.FUNNEL,
+    ),
+    Metric(
         "items_judged_total",
         Kind.COUNTER,
         Unit.ITEMS,
@@ -234,6 +251,15 @@ METRICS: Final = (
         Chapter.WORK,
         (),
         _DURATIONS,
+    ),
+    Metric(
+        "reloads_total",
+        Kind.COUNTER,
+        Unit.RELOADS,
+        "Wishes (SIGHUP) to take rules and topology anew, by what came of them.",
+        "`refused`: the files are wrong, the log says where; those before stay in force.",
+        Chapter.WORK,
+        (Label("outcome", _words(Reload)),),
     ),
     Metric(
         "lag_records",

@@ -15,7 +15,20 @@ from prometheus_client.metrics_core import Metric as Family
 from correlator.intake.pipeline import IntakeCounts
 from correlator.model.event import Flag, Verdict
 from correlator.model.incident import IncidentState, Why
-from correlator.runtime.metrics import JUDGED, METRICS, OTHER, PARTITIONS_MOST, Kind, Metric, RowKind, Stage, Standing, Unit, flag_word
+from correlator.runtime.metrics import (
+    JUDGED,
+    METRICS,
+    OTHER,
+    PARTITIONS_MOST,
+    Kind,
+    Metric,
+    Reload,
+    RowKind,
+    Stage,
+    Standing,
+    Unit,
+    flag_word,
+)
 
 Series = tuple[str, ...]
 """The name of a metric in the table, then its label values in the table's order."""
@@ -74,6 +87,14 @@ class Telemetry:
     def waiting(self, items: int, *, partition: str = "") -> None:
         """Say how many items of a machine are not judged yet."""
         self._share(partition, items, ("items_waiting",))
+
+    def records_lost(self, records: int) -> None:
+        """Count raw records that were deleted before they were read."""
+        self._counter("records_lost_total").inc(records)
+
+    def on_reload(self, reload: Reload) -> None:
+        """Count one wish to take rules and topology anew, by what came of it."""
+        self._counter("reloads_total", reload).inc()
 
     # What is written
 
