@@ -5,31 +5,10 @@ import signal
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from loadtest.outcome import Outcome, records_in
 from tests.cli.conftest import Call, Golden
 from tests.cli.program import CORRELATOR, correlator, running
-from tests.cli.story import GOOD, an_event, write_lines
-
-SETTINGS = """\
-rules: [rules.yaml]
-topology: [topology.yaml]
-topics:
-  - {name: events, arrival: item}
-  - {name: others, arrival: item, partitions: 2}
-"""
-
-
-@pytest.fixture
-def judged(story: Path) -> Path:
-    """A log in which the story is published and judged."""
-    (story / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
-    options = ("--embedded", "log", "--config", "settings.yaml")
-    assert correlator("publish", *options, "events.jsonl", cwd=story).returncode == 0
-    ended = correlator("run", *options, "--until-idle", "--listen", "off", cwd=story)
-    assert ended.returncode == 0, ended.stderr
-    return story / "log"
+from tests.cli.story import GOOD, SETTINGS, an_event, write_lines
 
 
 def test_publish_says_how_many_records_went_where(call: Call) -> None:
