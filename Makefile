@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+BENCHMARKS := offline embedded memory restore
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check docs bench simulate chaos-embedded night clean
@@ -35,11 +36,10 @@ check: setup ## lint, format, types, import contracts
 docs: setup ## regenerate the documents that are written from code
 	@$(PYTHON) -m correlator.cli.docs
 
-bench: setup ## speed, memory and restore against their targets
-	@$(PYTHON) -m benchmarks.offline
-	@$(PYTHON) -m benchmarks.embedded
-	@$(PYTHON) -m benchmarks.memory
-	@$(PYTHON) -m benchmarks.restore
+bench: setup ## speed, memory and restore against their targets; runs all, then fails when one was missed
+	@missed=; \
+	for name in $(BENCHMARKS); do $(PYTHON) -m benchmarks.$$name || missed="$$missed $$name"; done; \
+	[ -z "$$missed" ] || { echo "missed:$$missed" >&2; exit 1; }
 
 simulate: setup ## random workloads, splits and crashes on virtual time
 	@$(PYTHON) -m tests.simulation
