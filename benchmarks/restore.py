@@ -52,8 +52,8 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=10 * ALERTS, help="row updates written before the restore")
     parser.add_argument("--only-restore", type=Path, metavar="DIR", help="restore from this log and print a JSON line")
     options = parser.parse_args()
+    settle_collector()
     if options.only_restore is not None:
-        settle_collector()
         print(msgspec.json.encode(asyncio.run(_restored(options.only_restore))).decode())
         return
     with tempfile.TemporaryDirectory(prefix="correlator-bench-") as folder:
