@@ -24,8 +24,8 @@ USAGE: Final = 2
 def check(context: click.Context, paths: Sequence[str], *, as_json: bool) -> None:
     """Check rules, topologies and settings, told apart by their keys: files, folders, or - for standard input.
 
-    Without PATH, the folders rules and topologies here, as far as they exist. Exits 0 when sound (warnings
-    are allowed), 1 when there are errors, 2 when something cannot be read.
+    Without PATH, those of the folders rules and topologies that are here; when neither is, that is an error.
+    Exits 0 when sound (warnings are allowed), 1 when there are errors, 2 when something cannot be read.
     """
     loaded = examine(paths or _default_paths())
     if as_json:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from correlator.correlate.change import Change, ChangeKind
-from correlator.correlate.diagnose import Cause, diagnose
+from correlator.correlate.diagnose import STAND_IN, Cause, diagnose
 from correlator.correlate.group import NEW, Grouper, Placement
 from correlator.correlate.incidents import IncidentBook, Joining
 from correlator.correlate.lifecycle import Lifecycle
@@ -32,6 +32,7 @@ SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
 _ENDS: Final = (Why.CLEARED, Why.EXPIRED, Why.HOLD_NOT_MET)
 _BEGAN, _ENDED, _GONE = ChangeKind.BEGAN, ChangeKind.ENDED, ChangeKind.GONE
+_HELD_FIRST: Final = (Why.HELD, Why.HOLD_NOT_MET, Why.NEW_FAULT, Why.JOINED, Why.RETURNED)
 _PACK: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -400,13 +401,29 @@ class Machine:
                 rules_digest=self.control.digest,
                 fingerprint=alert.fingerprint.hex(),
                 incident=incident.id if incident is not None else None,
+                rule=self._rule_of(why, alert, incident),
                 path=list(placement.path),
                 score=round(placement.score, 4) if placement.score else None,
             )
         )
 
+    def _rule_of(self, why: Why, alert: Alert, incident: Incident | None) -> str | None:
+        """Name the alert rule that took part in a judgement, None where none did.
+
+        A stretch keeps the rule that it began with, so one in force now is named only where it says what the stretch lives by.
+        """
+        is_back = why is Why.RETURNED and incident is None
+        is_kept = bool(alert.keep) and (is_back or why in (Why.KEPT, Why.CLEARED))
+        is_held = bool(alert.hold) and not is_back and why in _HELD_FIRST
+        is_expired = why is Why.EXPIRED and alert.ended == alert.last_seen + alert.expiry
+        if not self.control.rules.alerts or not (is_kept or is_held or is_expired):
+            return None
+        rule = self.control.rules.rule_for(alert.labels)
+        is_same = (is_kept and rule.keep_firing == alert.keep) or (is_held and rule.hold == alert.hold)
+        return rule.name if is_same or (is_expired and rule.expiry == alert.expiry) else None
+
 
 def _stand_in(labels: dict[str, str], group_by: tuple[str, ...]) -> str:
     """Name what an alert without a known entity groups by: the labels that the rules name, else its alert name."""
     values = [labels[label] for label in group_by if labels.get(label)]
-    return "?" + (" ".join(values) or labels["alertname"])
+    return STAND_IN + (" ".join(values) or labels["alertname"])

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from correlator.correlate.diagnose import Cause
+from correlator.correlate.diagnose import STAND_IN, Cause
 from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
 from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause, Why
@@ -97,7 +97,7 @@ def incident_document(
     root = causes[0] if causes else None
     node = topology.node_by_name.get(root.entity) if root is not None else None
     explained = dict.fromkeys(root.explained if root is not None else ())
-    others = [name for name in incident.hits if root is not None and name != root.entity and name not in explained]
+    others = [name for name in incident.hits if root is not None and name != root.entity and name not in explained and _is_known(name)]
     return IncidentDocument(
         id=incident.id,
         revision=incident.revision,
@@ -107,15 +107,20 @@ def incident_document(
         updated=format_rfc3339(incident.updated),
         members=_members(incident, alerts),
         counts=_counts(incident),
-        root_causes=[_root_cause(cause, incident, topology) for cause in causes],
+        root_causes=[_root_cause(cause, incident, topology) for cause in causes if _is_known(cause.entity)],
         contributing=others[:RADIUS_MOST],
         blast_radius=list(topology.all_dependents(root.entity)[:RADIUS_MOST]) if root is not None else [],
         category="uncategorised",
         priority=_priority(incident, node.tier if node is not None else None),
         owner=node.owner if node is not None else None,
-        why=incident.why,
+        why=incident.why if root is None or _is_known(root.entity) else [*incident.why, Why.UNKNOWN_ENTITY],
         rules_digest=digest,
     )
+
+
+def _is_known(entity: str) -> bool:
+    """Answer whether a name is the topology's; a name by which unknown services are grouped is not, and is never shown as one."""
+    return not entity.startswith(STAND_IN)
 
 
 def _counts(incident: Incident) -> dict[str, int]:
@@ -181,7 +186,7 @@ def _described(alert: Alert, state: str, *, starts: Instant, ends: Instant | Non
 def _root_cause(cause: Cause, incident: Incident, topology: Topology) -> RootCause:
     node = topology.node_by_name.get(cause.entity)
     return RootCause(
-        entity=cause.entity.removeprefix("?"),
+        entity=cause.entity,
         kind=node.kind if node is not None else "unknown",
         confidence=cause.confidence,
         evidence=list(cause.evidence),
@@ -193,8 +198,9 @@ def _root_cause(cause: Cause, incident: Incident, topology: Topology) -> RootCau
 def _title(incident: Incident, root: Cause | None) -> str:
     if root is None:
         return "not yet judged"
-    others = len(incident.hits) - 1
-    return f"{root.condition} at {root.entity.removeprefix('?')}" + (f", {others} more affected" if others else "")
+    others, place = len(incident.hits) - 1, root.entity.removeprefix(STAND_IN)
+    where = f"{root.condition} at {place}" if place != root.condition else root.condition
+    return where + (f", {others} more affected" if others else "")
 
 
 def _priority(incident: Incident, tier: int | None) -> str:

@@ -71,6 +71,7 @@ class Why(Word):
     STAYED_WELL = "stayed_well"
     EMPTIED = "emptied"
     NEVER_FIRED = "never_fired"
+    UNKNOWN_ENTITY = "unknown_entity"
 
 
 class Member(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -99,6 +100,8 @@ class IncidentDocument(msgspec.Struct, frozen=True):
     """One revision of an incident, whole: the value of a record on the `incidents` topic. Times are RFC 3339 text.
 
     `members` lists at most 200 alerts (roots, first, worst, latest); `counts` says how many there are of each state.
+    Where the alerts that explain the others belong to nothing that the topology knows, `root_causes` has no entry for them and `why`
+    says `unknown_entity`; the first of them is still the first of the members.
     """
 
     id: str
@@ -153,7 +156,10 @@ def encode_incident(document: IncidentDocument) -> bytes:
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One judgement, append-only on the `decisions` topic: what was done with which alert, why, and by which rules."""
+    """One judgement, append-only on the `decisions` topic: what was done with which alert, why, and by which rules.
+
+    `rule` is the name of the alert rule that took part, absent where none did. `path` and `score` are those of a joined alert.
+    """
 
     at: str
     why: Why
