@@ -10,6 +10,7 @@ from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
 from correlator.model.incident import encode_document, encode_incident
 from correlator.model.instant import SECOND
+from correlator.runtime.limits import Limit, LimitNotices
 from correlator.runtime.metrics import RowKind, Stage
 from correlator.runtime.ports import Headers, Log, Messages, Position, TopicPartition
 from correlator.runtime.restore import read_all, read_until
@@ -51,6 +52,8 @@ class CorrelateTask:
         self._machine = Machine(domain=domain)
         self._clock = clock
         self._checkpointed = clock()
+        self._limits = LimitNotices(self._name, lambda: round(self._clock() * SECOND))
+        self._evicted: dict[Limit, int] = {}
         self._row_bytes = 0.0
         self.position = 0
         self.is_restored = False
@@ -183,5 +186,12 @@ class CorrelateTask:
         telemetry.waiting(machine.waiting, partition=self._name)
         telemetry.sources(len(machine.sources.live), machine.sources.fallen_out, partition=self._name)
         telemetry.ticks_ignored(machine.sources.ticks_ignored, partition=self._name)
+        self._tell_limits(dict(zip((Limit.ALERTS, Limit.INCIDENTS), machine.evicted, strict=True)))
         counts = dict(zip(RowKind, machine.row_counts, strict=True))
         telemetry.state(counts, round(sum(counts.values()) * self._row_bytes), partition=self._name)
+
+    def _tell_limits(self, totals: dict[Limit, int]) -> None:
+        """Report what the machine forgot for want of room."""
+        self._telemetry.limits_met(totals, partition=self._name)
+        self._limits.note({limit: total - self._evicted.get(limit, 0) for limit, total in totals.items()})
+        self._evicted = totals

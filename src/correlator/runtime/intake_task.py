@@ -12,6 +12,7 @@ from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
 from correlator.model.incident import encode_document
 from correlator.model.instant import MINUTE, SECOND, Instant
 from correlator.runtime.embedded import wall_clock
+from correlator.runtime.limits import LimitNotices, limits_of
 from correlator.runtime.metrics import Stage
 from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
 from correlator.runtime.telemetry import Telemetry
@@ -52,6 +53,7 @@ class IntakeTask:
         self._reader = log.reader(tp)
         self._group = f"{topics.prefix}-intake"
         self._told: Instant = 0
+        self._limits = LimitNotices(f"{tp.topic}-{tp.partition}", clock)
         self.position = 0
 
     async def run(self) -> None:
@@ -135,6 +137,7 @@ class IntakeTask:
         self._tell_refusals(output.dead_letters)
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))
+        self._limits.note(limits_of(output.counts))
 
 
 def _read_note(note: str) -> tuple[Instant | None, Instant]:
@@ -170,10 +173,7 @@ def _joined(first: IntakeOutput, second: IntakeOutput) -> IntakeOutput:
     """Put two outputs of one intake together: the second's position and watermark hold."""
     second.frames = [*first.frames, *second.frames]
     second.dead_letters = [*first.dead_letters, *second.dead_letters]
-    second.counts.received += first.counts.received
-    second.counts.forwarded += first.counts.forwarded
-    second.counts.rejected += first.counts.rejected
-    second.counts.flagged += first.counts.flagged
+    second.counts.absorb(first.counts)
     return second
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from correlator.model.event import Flag, Rejection, Verdict
 from correlator.model.incident import IncidentState, Why
+from correlator.runtime.limits import MEANING_BY_LIMIT, Limit
 
 PREFIX: Final = "correlator_"
 
@@ -57,6 +58,7 @@ class Unit(StrEnum):
     PARTITIONS = "partitions"
     TICKS = "ticks"
     RESTORES = "restores"
+    TIMES = "times"
     BYTES = "bytes"
     SECONDS = "seconds"
     NONE = "none"
@@ -283,6 +285,15 @@ METRICS: Final = (
         "Rows read by the last restore.",
         "0 after a restart that should have found state: it reads another log, or another prefix.",
         Chapter.STATE,
+    ),
+    Metric(
+        "limits_met_total",
+        Kind.COUNTER,
+        Unit.TIMES,
+        "How often a limit on memory was met in this process, by limit: what was forgotten, or decided early.",
+        " ".join(f"`{limit}`: {meaning}." for limit, meaning in MEANING_BY_LIMIT.items()),
+        Chapter.STATE,
+        (Label("limit", _words(Limit)),),
     ),
     Metric(
         "sources",

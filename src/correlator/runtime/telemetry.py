@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric as Family
 from correlator.intake.pipeline import IntakeCounts
 from correlator.model.event import Flag, Verdict
 from correlator.model.incident import IncidentState, Why
+from correlator.runtime.limits import Limit, limits_of
 from correlator.runtime.metrics import JUDGED, METRICS, OTHER, PARTITIONS_MOST, Kind, Metric, RowKind, Stage, Standing, Unit, flag_word
 
 Series = tuple[str, ...]
@@ -54,6 +55,8 @@ class Telemetry:
         self._counter("dead_letters_total").inc(dead_letters)
         for reason, count in counts.rejected.items():
             self._counter("items_rejected_total", reason).inc(count)
+        for limit, times in limits_of(counts).items():
+            self._counter("limits_met_total", limit).inc(times)
         for flags, count in counts.flagged.items():
             for flag in Flag:
                 if flags & flag:
@@ -124,6 +127,11 @@ class Telemetry:
     def ticks_ignored(self, total: int, *, partition: str = "") -> None:
         """Take a machine's running total of ignored ticks, which starts at 0 with each machine."""
         self._grow(partition, total, ("ticks_ignored_total",))
+
+    def limits_met(self, totals: Mapping[Limit, int], *, partition: str = "") -> None:
+        """Take a machine's running totals of how often it met its limits, which start at 0 with each machine."""
+        for limit, total in totals.items():
+            self._grow(partition, total, ("limits_met_total", limit))
 
     def release(self, partition: str) -> None:
         """Forget what a partition reported: it is another worker's now. Counters keep what they counted."""
