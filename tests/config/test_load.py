@@ -329,6 +329,7 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
             "s.yaml:1:28: error: topics[0].format must be 'auto', 'native', 'alertmanager' or 'cloudevents', not the text 'b'",
         ),
         ("topics: [{name: a}, {name: a}]", "s.yaml:1:1: error: the file names the topic 'a' twice"),
+        ("retention: {frames: 6d}", "s.yaml:1:21: error: retention.frames must be at least 7d, not 6d"),
         ("topics: []", "s.yaml:1:1: error: the file names no topic to read; leave 'topics' out to read 'events'"),
     ],
 )

@@ -134,6 +134,7 @@ def a_busy_telemetry() -> Telemetry:
     telemetry.batch(Stage.INTAKE, 0.02, 3)
     telemetry.commit(0.004)
     telemetry.lag(Stage.INTAKE, "events-0", 7)
+    telemetry.lag_age(Stage.CORRELATE, 12.5)
     telemetry.state({RowKind.ALERT: 5, RowKind.TURN: 1}, 2_000)
     telemetry.restored(1.5, 6, totals={})
     telemetry.sources(2, 1)

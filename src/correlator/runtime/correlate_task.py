@@ -9,7 +9,7 @@ from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
 from correlator.model.incident import encode_document, encode_incident
-from correlator.model.instant import SECOND
+from correlator.model.instant import SECOND, Instant
 from correlator.runtime.limits import Limit, LimitNotices
 from correlator.runtime.metrics import RowKind, Stage
 from correlator.runtime.ports import Headers, Log, Messages, Position, TopicPartition
@@ -56,6 +56,11 @@ class CorrelateTask:
         self._evicted: dict[Limit, int] = {}
         self._row_bytes = 0.0
         self.position = 0
+        self.needed_from: int | None = None
+        """The last checkpoint's position once it is known: a restore begins there."""
+        self.waiting_since: Instant | None = None
+        """When the oldest frame was appended that is not finished, None when all are."""
+        self._end = 0
         self.is_restored = False
 
     async def run(self) -> None:
@@ -65,7 +70,11 @@ class CorrelateTask:
         while True:
             batch = await self._reader.poll(max_records=FRAMES_MOST, timeout_ms=POLL_MS)
             if len(batch):
+                self.waiting_since = batch.timestamps[0]
                 await self._take(batch.values, batch.offsets[-1] + 1)
+                self.waiting_since = batch.timestamps[-1]
+            if self._reader.position >= self._end:
+                self.waiting_since = None
 
     async def close(self) -> None:
         """Let go of reader and writer."""
@@ -92,6 +101,7 @@ class CorrelateTask:
         await self._step_again()
         self._telemetry.restored(time.perf_counter() - started, len(rows), totals=self._machine.verdicts, partition=self._name)
         self._measure()
+        self.needed_from = start
         self.is_restored = True
         self._on_restored()
 
@@ -125,13 +135,16 @@ class CorrelateTask:
             effects = self._machine.step(decode_frame(body or b""))
             await self._send(effects)
             written.append(effects)
+        needed_from = self.needed_from
         if self._is_checkpoint_due():
             await self._checkpoint(position)
+            needed_from = position
         await self._writer.send_offsets(self._group, {self._tp: Position(position)})
         stepped = time.perf_counter()
         await self._writer.commit()
-        self.position = position
-        self._telemetry.lag(Stage.CORRELATE, self._name, (await self._log.bounds(self._tp))[1] - position)
+        self.position, self.needed_from = position, needed_from
+        self._end = (await self._log.bounds(self._tp))[1]
+        self._telemetry.lag(Stage.CORRELATE, self._name, self._end - position)
         for effects in written:
             self._count(effects)
         self._telemetry.batch(Stage.CORRELATE, stepped - started, len(frames))

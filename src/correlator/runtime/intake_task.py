@@ -55,6 +55,11 @@ class IntakeTask:
         self._told: Instant = 0
         self._limits = LimitNotices(f"{tp.topic}-{tp.partition}", clock)
         self.position = 0
+        self.needed_from: int | None = None
+        """The committed position once it is known: what lies below is never read again."""
+        self.waiting_since: Instant | None = None
+        """When the oldest record was appended that is not finished, None when all are."""
+        self._end = 0
 
     async def run(self) -> None:
         """Fence older writers, go where they stood, and take batch after batch."""
@@ -65,11 +70,15 @@ class IntakeTask:
             batch = await self._reader.poll(max_records=self._records, timeout_ms=POLL_MS)
             now = self._clock()
             if len(batch):
+                self.waiting_since = batch.timestamps[0]
                 for part, end in _parts(batch) if self._is_recording else [(batch, None)]:
                     await self._commit(self._step(part, end))
+                self.waiting_since = batch.timestamps[-1]
             elif not self._is_recording and now - ticked >= TICK_EVERY and await self._is_at_end():
                 ticked = now
                 await self._commit(self._intake.tick(now))
+            if self._reader.position >= self._end:
+                self.waiting_since = None
 
     async def close(self) -> None:
         """Let go of reader and writer."""
@@ -105,7 +114,7 @@ class IntakeTask:
             latest=latest,
             position=position.offset,
         )
-        self.position = position.offset
+        self.position = self.needed_from = position.offset
         self._reader.seek(position.offset)
 
     def _step(self, batch: Batch, end: int | None) -> IntakeOutput:
@@ -131,8 +140,8 @@ class IntakeTask:
         note = f"{output.watermark} {output.latest}" if output.watermark is not None else ""
         await self._writer.send_offsets(self._group, {self._tp: Position(output.position, note)})
         await self._writer.commit()
-        self.position = output.position
-        end = (await self._log.bounds(self._tp))[1]
+        self.position = self.needed_from = output.position
+        self._end = end = (await self._log.bounds(self._tp))[1]
         self._telemetry.lag(Stage.INTAKE, f"{self._tp.topic}-{self._tp.partition}", end - self.position)
         self._tell_refusals(output.dead_letters)
         self._telemetry.commit(time.perf_counter() - started)

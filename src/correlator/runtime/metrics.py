@@ -246,6 +246,15 @@ METRICS: Final = (
         (_STAGE, _PARTITION),
     ),
     Metric(
+        "lag_seconds",
+        Kind.GAUGE,
+        Unit.SECONDS,
+        "For how long the oldest record not finished has lain in the log, by stage: that of the partition furthest behind.",
+        "Past half of `retention.raw` or `retention.frames` the service is not ready: records may go before they are read.",
+        Chapter.WORK,
+        (_STAGE,),
+    ),
+    Metric(
         "state_rows",
         Kind.GAUGE,
         Unit.ROWS,

@@ -101,6 +101,10 @@ class Telemetry:
         is_shown = own in self._shares or (partition not in self._shares.get(rest, {}) and self._has_room())
         self._share(partition, records, own if is_shown else rest)
 
+    def lag_age(self, stage: Stage, seconds: float) -> None:
+        """Say how long the oldest record that a stage has not read yet has lain in the log, over all partitions of this process."""
+        self._gauge("lag_seconds", stage).set(seconds)
+
     # State and time
 
     def state(self, rows: Mapping[RowKind, int], size: int, *, partition: str = "") -> None:
