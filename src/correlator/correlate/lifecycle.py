@@ -282,7 +282,7 @@ class Lifecycle:
         was_due = self._due(alert)
         alert.waiting -= 1
         self.waiting -= turn.count
-        alert.count += turn.count
+        alert.count += turn.count or 1  # a turn without items was put back, and its item taken out of the stretch before
         judge = self._judge_firing if turn.status == Status.FIRING else self._judge_resolved
         change = judge(alert, turn, instant)
         alert.sighted = max(alert.sighted, instant)
@@ -382,8 +382,9 @@ class Lifecycle:
         return max([at for at in alert.recent if at <= instant], default=alert.before)
 
     def _put_back(self, alert: Alert, after: Instant) -> None:
-        """Queue firing times later than a resolve again: they start another stretch. Their items were counted already."""
+        """Queue firing times later than a resolve again: they start another stretch, and count there. Their items have their verdicts."""
         later = [at for at in (*alert.recent, alert.last_seen) if at > after]
+        alert.count -= len(later)
         for at in later:
             self._queue(alert, Turn(at, at, alert.fingerprint, Status.FIRING, 0, expires=alert.until or None))
         alert.recent = ()
