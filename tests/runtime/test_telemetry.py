@@ -343,6 +343,14 @@ def test_what_machines_forgot_for_want_of_room_is_counted_once() -> None:
     assert value(telemetry, "limits_met_total", limit="incidents") == 2
 
 
+def test_what_a_restore_forgets_again_is_not_counted_again() -> None:
+    telemetry = Telemetry()
+    telemetry.limits_met({Limit.ALERTS: 5})
+    telemetry.restored(0.1, 0, totals={}, limits={Limit.ALERTS: 3})
+    telemetry.limits_met({Limit.ALERTS: 4})
+    assert value(telemetry, "limits_met_total", limit="alerts") == 6
+
+
 # ---------------------------------------------------------------- partitions
 
 

@@ -99,7 +99,10 @@ class CorrelateTask:
         self.position = committed.offset if committed is not None else start
         self._reader.seek(start)
         await self._step_again()
-        self._telemetry.restored(time.perf_counter() - started, len(rows), totals=self._machine.verdicts, partition=self._name)
+        self._evicted = self._limits_met
+        self._telemetry.restored(
+            time.perf_counter() - started, len(rows), totals=self._machine.verdicts, limits=self._evicted, partition=self._name
+        )
         self._measure()
         self.needed_from = start
         self.is_restored = True
@@ -199,12 +202,17 @@ class CorrelateTask:
         telemetry.waiting(machine.waiting, partition=self._name)
         telemetry.sources(len(machine.sources.live), machine.sources.fallen_out, partition=self._name)
         telemetry.ticks_ignored(machine.sources.ticks_ignored, partition=self._name)
-        self._tell_limits(dict(zip((Limit.ALERTS, Limit.INCIDENTS), machine.evicted, strict=True)))
+        self._tell_limits()
         counts = dict(zip(RowKind, machine.row_counts, strict=True))
         telemetry.state(counts, round(sum(counts.values()) * self._row_bytes), partition=self._name)
 
-    def _tell_limits(self, totals: dict[Limit, int]) -> None:
+    @property
+    def _limits_met(self) -> dict[Limit, int]:
+        return dict(zip((Limit.ALERTS, Limit.INCIDENTS), self._machine.evicted, strict=True))
+
+    def _tell_limits(self) -> None:
         """Report what the machine forgot for want of room."""
+        totals = self._limits_met
         self._telemetry.limits_met(totals, partition=self._name)
         self._limits.note({limit: total - self._evicted.get(limit, 0) for limit, total in totals.items()})
         self._evicted = totals

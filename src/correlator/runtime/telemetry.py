@@ -113,15 +113,19 @@ class Telemetry:
             self._share(partition, rows.get(kind, 0), ("state_rows", kind))
         self._share(partition, size, ("state_bytes",))
 
-    def restored(self, seconds: float, rows: int, *, totals: Mapping[Verdict, int], partition: str = "") -> None:
+    def restored(
+        self, seconds: float, rows: int, *, totals: Mapping[Verdict, int], limits: Mapping[Limit, int] | None = None, partition: str = ""
+    ) -> None:
         """Say that a machine was restored: call it when the frames after the checkpoint were judged again, before new ones.
 
-        `totals` are its running totals then. They were counted by whoever committed them, so they are the base and are not counted here.
+        `totals` and `limits` are its running totals then. They were counted by whoever committed them, so they are the base and are not
+        counted here.
         """
         self._counter("restores_total").inc()
         self._gauge("restore_duration_seconds").set(seconds)
         self._gauge("restore_rows").set(rows)
         self._totals[partition] = {("items_judged_total", verdict): totals.get(verdict, 0) for verdict in JUDGED}
+        self._totals[partition] |= {("limits_met_total", limit): total for limit, total in (limits or {}).items()}
 
     def sources(self, live: int, fallen_out: int, *, partition: str = "") -> None:
         """Say how many raw partitions a machine waits for, and how many it gave up."""
