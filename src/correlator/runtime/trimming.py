@@ -13,9 +13,9 @@ from correlator.runtime.database import Partition
 
 MARKS: Final = 100
 """Marks within one retention: records may stay so much of it longer."""
-_SLICE_SEGMENTS: Final = 32
+_SLICE_SEGMENTS: Final = 16
 _SLICE_TOMBSTONES: Final = 2_000
-"""What one transaction drops, so that no other waits long for the file."""
+"""What one transaction drops, so that no other waits long for the file (8 MB of segments: about 20 ms)."""
 
 
 class Ripe(NamedTuple):
