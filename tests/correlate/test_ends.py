@@ -6,7 +6,7 @@ from hypothesis import given
 from correlator.correlate.machine import Machine
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame, FrameKind
-from correlator.model.incident import IncidentState
+from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import parse_duration
 from correlator.model.rule import AlertRule, Matcher, MatchOperator
 
@@ -45,9 +45,9 @@ def test_behind_the_end_of_a_recording_no_incident_is_pending_and_no_turn_waits(
     assert machine.waiting == 0
 
 
-@pytest.mark.parametrize(("hold", "state"), [("29s", "firing"), ("10m", "held")])
-def test_an_alert_whose_hold_goes_on_behind_the_end_stays_held(hold: str, state: str) -> None:
+@pytest.mark.parametrize(("hold", "reason"), [("29s", None), ("10m", Why.HELD)])
+def test_an_alert_whose_hold_goes_on_behind_the_end_stays_held(hold: str, reason: Why | None) -> None:
     rule = AlertRule("hold", (Matcher("alertname", MatchOperator.EQUAL, "Down"),), hold=parse_duration(hold))
     outcome = run([an_event("db/Down")], a_control(rule))
-    assert [stretch.state for stretch in outcome.open_stretches] == [state]
-    assert [document.state for document in outcome.incidents.values()] == [IncidentState.OPEN] * (state == "firing")
+    assert [stretch.reason for stretch in outcome.open_stretches] == [reason]
+    assert [document.state for document in outcome.incidents.values()] == [IncidentState.OPEN] * (reason is None)

@@ -9,7 +9,7 @@ from correlator.model.alert import ALERT_MOVES, AlertMove, AlertState, next_aler
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Verdict
 from correlator.model.incident import IncidentState, Why
-from correlator.model.instant import MINUTE, SECOND
+from correlator.model.instant import MINUTE, SECOND, Instant
 from correlator.model.rule import AlertRule, Identity, Matcher, MatchOperator, Retention, RuleSet
 
 from tests.builders import T0, Outcome, a_control, a_tick, an_event, follow, frames_of, resolved, run
@@ -19,18 +19,13 @@ DOWN = (Matcher("alertname", MatchOperator.EQUAL, "Down"),)
 
 def stretches(outcome: Outcome) -> list[tuple[str, str | None, Why | None]]:
     """Answer all stretches as (start, end, reason), times as seconds since T0, in order of their start."""
-    documents = sorted([*outcome.stretches, *outcome.open_stretches], key=lambda document: document.starts_at)
-    return [(since(document.starts_at), since(document.ends_at), document.reason) for document in documents]
+    found = sorted([*outcome.stretches, *outcome.open_stretches], key=lambda stretch: stretch.started)
+    return [(since(stretch.started), since(stretch.ended), stretch.reason) for stretch in found]
 
 
-def since(time: str | None) -> str:
-    """Answer a document's time as a distance from T0 in seconds, empty for none."""
-    if time is None:
-        return ""
-    day, clock = time[8:10], time[11:-1]
-    hours, minutes, seconds = clock.split(":")
-    total = (int(day) - 5) * 86_400 + int(hours) * 3_600 + int(minutes) * 60 + float(seconds)
-    return f"{total:g}"
+def since(instant: Instant | None) -> str:
+    """Answer an instant as a distance from T0 in seconds, empty for none."""
+    return f"{(instant - T0) / SECOND:g}" if instant is not None else ""
 
 
 def test_the_story_begins_where_builders_say() -> None:

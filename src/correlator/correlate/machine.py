@@ -10,18 +10,19 @@ from typing import Final
 
 import msgspec
 
+from correlator.correlate.change import Change, ChangeKind
 from correlator.correlate.diagnose import Cause, diagnose
 from correlator.correlate.group import NEW, Grouper, Placement
 from correlator.correlate.incidents import IncidentBook, Joining
-from correlator.correlate.lifecycle import Change, ChangeKind, Lifecycle
-from correlator.correlate.render import alert_document, incident_document, listed_members, severity_rank
+from correlator.correlate.lifecycle import Lifecycle
+from correlator.correlate.render import Stretch, incident_document, listed_members, severity_rank, stretch_of
 from correlator.correlate.sources import Sources
 from correlator.frames.control import Control, read_control
 from correlator.frames.frame import Frame, FrameKind
 from correlator.model.alert import AlertState, Status
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Verdict
-from correlator.model.incident import FINAL_STATES, AlertDocument, Decision, IncidentDocument, IncidentState, Why
+from correlator.model.incident import FINAL_STATES, Decision, IncidentDocument, IncidentState, Why
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
@@ -30,6 +31,7 @@ from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY,
 SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
 _ENDS: Final = (Why.CLEARED, Why.EXPIRED, Why.HOLD_NOT_MET)
+_BEGAN, _ENDED, _GONE = ChangeKind.BEGAN, ChangeKind.ENDED, ChangeKind.GONE
 _PACK: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -43,7 +45,7 @@ class Effects(msgspec.Struct):
     incidents: dict[str, IncidentDocument | None] = {}
     alerts: dict[bytes, Alert | None] = {}
     decisions: list[Decision] = []
-    stretches: list[AlertDocument] = []
+    stretches: list[Stretch] = []
 
 
 class _MachineRow(msgspec.Struct, array_like=True):
@@ -79,7 +81,7 @@ class Machine:
         self._causes: dict[str, list[Cause]] = {}
         self._noted: dict[bytes, Alert] = {}
         self._decisions: list[Decision] = []
-        self._stretches: list[AlertDocument] = []
+        self._stretches: list[Stretch] = []
 
     def step(self, frame: Frame) -> Effects:
         """Take the next frame of the log; answer what to write."""
@@ -106,9 +108,9 @@ class Machine:
         return self.lifecycle.verdicts
 
     @property
-    def open_stretches(self) -> list[AlertDocument]:
+    def open_stretches(self) -> list[Stretch]:
         """Stretches that have not ended, in the order their alerts were met."""
-        return [alert_document(alert) for alert in self.lifecycle.alerts.values() if alert.state is not AlertState.RESOLVED]
+        return [stretch_of(alert) for alert in self.lifecycle.alerts.values() if alert.state is not AlertState.RESOLVED]
 
     @property
     def open_incidents(self) -> list[IncidentDocument]:
@@ -216,14 +218,16 @@ class Machine:
         alert = change.alert
         if change.former:
             self._keep_stretch(alert, change.former)
-        self._noted[alert.fingerprint] = alert
+        if self._drafts:
+            self._noted[alert.fingerprint] = alert
         if change.why in _ENDS:
-            self._stretches.append(alert_document(alert))
-        if change.kind is ChangeKind.BEGAN:
+            self._stretches.append(stretch_of(alert))
+        kind = change.kind
+        if kind is _BEGAN:
             self._begin(alert, change)
-        elif change.kind is ChangeKind.ENDED:
+        elif kind is _ENDED:
             self._end(alert, change)
-        elif change.kind is ChangeKind.GONE:
+        elif kind is _GONE:
             self._remember(alert)
         else:
             self._decide(change.why, change.instant, alert=alert)

@@ -3,12 +3,15 @@
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from correlator.correlate.diagnose import Cause
 from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
-from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause
+from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause, Why
 from correlator.model.instant import Instant
 from correlator.model.topology import Topology
+from correlator.state.looks import Names, labels_in
 from correlator.state.records import Alert, Gone, Incident
 
 MEMBERS_MOST: Final = 200
@@ -28,6 +31,25 @@ _RANK_BY_SEVERITY: Final = {
 }
 _UNKNOWN_SEVERITY: Final = 2
 _TOP_TIER: Final = 1
+_OVER: Final = (AlertState.RESOLVED, AlertState.KEPT)
+
+
+class Stretch(msgspec.Struct, frozen=True, gc=False):
+    """One firing stretch of an alert; `ended` is None while it fires. `incident` is None where it never counted, `reason` says why."""
+
+    fingerprint: bytes
+    names: Names
+    looks: bytes
+    started: Instant
+    ended: Instant | None
+    count: int
+    incident: str | None
+    reason: Why | None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The alert's labels, as received."""
+        return labels_in(self.names, self.looks)
 
 
 def severity_rank(labels: dict[str, str]) -> int:
@@ -35,9 +57,24 @@ def severity_rank(labels: dict[str, str]) -> int:
     return _RANK_BY_SEVERITY.get(labels.get("severity", "").lower(), _UNKNOWN_SEVERITY)
 
 
+def stretch_of(alert: Alert) -> Stretch:
+    """Describe an alert's last stretch."""
+    is_counted = alert.reason is None
+    return Stretch(
+        alert.fingerprint,
+        alert.names,
+        alert.looks,
+        alert.started,
+        alert.ended if alert.state in _OVER else None,
+        alert.count,
+        alert.incident if is_counted else None,
+        alert.reason,
+    )
+
+
 def alert_document(alert: Alert) -> AlertDocument:
     """Describe one alert for the `alerts` topic."""
-    is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
+    is_over = alert.state in _OVER
     return AlertDocument(
         fingerprint=alert.fingerprint.hex(),
         labels=alert.labels,
@@ -125,7 +162,7 @@ def _member(alert: Alert, incident: Incident) -> Member:
         guessed = incident.guesses.get(alert.fingerprint)
         state = "pending" if guessed is not None else AlertState.RESOLVED
         return _described(alert, state, starts=guessed or alert.started, ends=None)
-    is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
+    is_over = alert.state in _OVER
     return _described(alert, alert.state, starts=alert.started, ends=alert.ended if is_over else None)
 
 

@@ -238,10 +238,11 @@ class Intake:
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
     ) -> None:
         """The short road. Locals instead of attributes, one loop: this is the hot path of the whole system."""
-        clock, decode, tracks, is_recording = self._clock, _SAID.decode, self._track_by_labels, self._is_recording
+        clock, decode, find, is_recording = self._clock, _SAID.decode, self._track_by_labels.get, self._is_recording
         lag_most, gap = min(self._reorder - 1, self._lateness, BEHIND_MOST), self._builders[0].gap
         flagged: defaultdict[int, int] = defaultdict(int)
         now, small, taken = clock.now or 0, _SMALL_RECORD if self._is_certain else 0, len(values)
+        oldest, newest = now - lag_most, now + STEP
         stamps: Iterable[Instant | None] = timestamps if timestamps is not None else repeat(None)
         for offset, value, stamp in zip(offsets, values, stamps, strict=False):
             said = None
@@ -251,29 +252,30 @@ class Intake:
                 except _UNFIT:
                     said = None
             if said is not None:
-                written = bytes(said.labels)
-                track = tracks.get(written) or self._learn_written(written)
-                at, claim = said.at, said.receivedAt if is_recording else stamp
+                written, at = bytes(said.labels), said.at
+                track = find(written) or self._learn_written(written)
+                claim = said.receivedAt if is_recording else stamp
                 if claim is None and stamp is not None:
                     claim = stamp
                 if claim is None:
-                    claim, lag = at, now - at if at < now else 0
-                    is_timely = lag <= lag_most and at <= now + STEP
+                    arrival, is_timely = max(now, at), oldest <= at <= newest
                 else:
-                    lag = (now if now > claim >= at - AHEAD_MOST else claim) - at
-                    is_timely = -AHEAD_MOST <= lag <= lag_most and now - DAY <= claim <= now + STEP
+                    arrival = claim if claim > now or claim < at - AHEAD_MOST else now
+                    is_timely = -AHEAD_MOST <= arrival - at <= lag_most and now - DAY <= claim <= newest
                 if is_timely and track is not None:
-                    if claim > now:  # noqa: PLR1730 - max() costs a call
-                        now = claim
+                    if arrival > now:
+                        now, oldest, newest = arrival, arrival - lag_most, arrival + STEP
                     if track.flags:
                         flagged[track.flags] += 1
-                    status, builder, last, more = 0 if said.status == "firing" else 1, track.builder, track.last, track.more
-                    if more and last < at < last + gap and at < track.end and track.frame == builder.number and track.status == status:
+                    more, last = track.more, track.last
+                    if more and last < at < last + gap and at < track.end and track.word == said.status:
                         more.append(at)
                         track.last = at
-                    elif not builder.extend_run(track, status, at):
+                        continue
+                    status, builder = 0 if said.status == "firing" else 1, track.builder
+                    if not builder.extend_run(track, status, at):
                         news = None
-                        if track.is_news(status, at + lag):
+                        if track.is_news(status, arrival):
                             news = News(track.content, _ENCODE(said.annotations), said.value)
                         self._start_row(track, status, at, news=news)
                         if builder.is_full:
@@ -285,6 +287,7 @@ class Intake:
             taken -= 1
             self._take(value, offset, stamp, output=output)
             now, small = clock.now or 0, _SMALL_RECORD if self._is_certain else 0
+            oldest, newest = now - lag_most, now + STEP
         if small:
             clock.now = now
         output.counts.received += taken

@@ -1,12 +1,13 @@
 """Incidents: what a person should look at, the table of moves they can make, and the documents that consumers read."""
 
-from enum import StrEnum
 from typing import Final
 
 import msgspec
 
+from correlator.model.word import Word
 
-class IncidentState(StrEnum):
+
+class IncidentState(Word):
     """Where an incident stands; only `open` and `reopened` page."""
 
     PENDING = "pending"
@@ -17,7 +18,7 @@ class IncidentState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-class IncidentMove(StrEnum):
+class IncidentMove(Word):
     """What happens to an incident as a whole."""
 
     SETTLED = "settled"
@@ -51,7 +52,7 @@ def next_incident_state(state: IncidentState, move: IncidentMove) -> IncidentSta
     return after
 
 
-class Why(StrEnum):
+class Why(Word):
     """Why a document changed or an alert was treated so; each member is also a metric label and a log field."""
 
     GUESSED = "guessed"

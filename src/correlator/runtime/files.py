@@ -12,7 +12,7 @@ import msgspec
 from correlator.model.calendar import parse_rfc3339
 from correlator.model.instant import HOUR, Instant
 
-PIECE_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 22
 DOCUMENT_BYTES_MOST: Final = 64 * 1024 * 1024
 """A file that is one JSON document is read whole, up to this size."""
 _STEP_MOST: Final = HOUR

@@ -3,17 +3,17 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from typing import Final
 
 from correlator.intake.pipeline import IntakeCounts
 from correlator.model.instant import MINUTE, Instant
+from correlator.model.word import Word
 
 TOLD_EVERY: Final = MINUTE
 _logger: Final = logging.getLogger(__name__)
 
 
-class Limit(StrEnum):
+class Limit(Word):
     """A limit that costs something when it is met."""
 
     LABEL_SETS = "label_sets"

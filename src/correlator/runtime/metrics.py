@@ -1,13 +1,13 @@
 """The table of all metrics, and the page that explains them to an operator."""
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 from correlator.model.event import Flag, Rejection, Verdict
 from correlator.model.incident import IncidentState, Why
+from correlator.model.word import Word
 from correlator.runtime.limits import MEANING_BY_LIMIT, Limit
 
 PREFIX: Final = "correlator_"
@@ -17,14 +17,14 @@ PARTITIONS_MOST: Final = 1000
 OTHER: Final = "other"
 
 
-class Stage(StrEnum):
+class Stage(Word):
     """The two loops of a worker."""
 
     INTAKE = "intake"
     CORRELATE = "correlate"
 
 
-class RowKind(StrEnum):
+class RowKind(Word):
     """What a row of state holds."""
 
     ALERT = "alert"
@@ -32,14 +32,14 @@ class RowKind(StrEnum):
     TURN = "turn"
 
 
-class Standing(StrEnum):
+class Standing(Word):
     """Whether a raw partition still holds the machine's time back."""
 
     LIVE = "live"
     FALLEN_OUT = "fallen_out"
 
 
-class Kind(StrEnum):
+class Kind(Word):
     """How Prometheus reads a metric."""
 
     COUNTER = "counter"
@@ -47,7 +47,7 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-class Unit(StrEnum):
+class Unit(Word):
     """What a metric counts or measures; only base units, and those of measure also end the name."""
 
     ITEMS = "items"
@@ -64,7 +64,7 @@ class Unit(StrEnum):
     NONE = "none"
 
 
-class Chapter(StrEnum):
+class Chapter(Word):
     """A chapter of the page."""
 
     FUNNEL = "The funnel"
@@ -111,7 +111,7 @@ class Metric(msgspec.Struct, frozen=True):
         return all(label.values for label in self.labels)
 
 
-def _words(members: Iterable[StrEnum]) -> tuple[str, ...]:
+def _words(members: Iterable[Word]) -> tuple[str, ...]:
     return tuple([member.value for member in members])
 
 

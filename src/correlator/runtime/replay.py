@@ -9,11 +9,13 @@ from typing import BinaryIO, Final
 import msgspec
 
 from correlator.correlate.machine import Effects, Machine
+from correlator.correlate.render import Stretch
 from correlator.frames.control import Control
 from correlator.intake.pipeline import DeadLetter, Intake, IntakeCounts, IntakeOutput
 from correlator.intake.route import Router
+from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Flag, Verdict
-from correlator.model.incident import AlertDocument, IncidentDocument, encode_document, encode_incident
+from correlator.model.incident import IncidentDocument, encode_document, encode_incident
 from correlator.runtime.files import Records
 from correlator.runtime.limits import Limit, limits_of
 
@@ -91,7 +93,7 @@ class Replay:
         self._funnel.incidents[document.state.value] += 1
         file.write(encode_incident(document) + b"\n")
 
-    def _write_stretches(self, stretches: list[AlertDocument], file: BinaryIO) -> None:
+    def _write_stretches(self, stretches: list[Stretch], file: BinaryIO) -> None:
         self._stretches += len(stretches)
         file.writelines([encode_document(_stretch_row(stretch)) + b"\n" for stretch in stretches])
 
@@ -106,9 +108,15 @@ class _StretchRow(msgspec.Struct):
     reason: str | None
 
 
-def _stretch_row(stretch: AlertDocument) -> _StretchRow:
+def _stretch_row(stretch: Stretch) -> _StretchRow:
     return _StretchRow(
-        stretch.fingerprint, stretch.labels, stretch.starts_at, stretch.ends_at, stretch.count, stretch.incident, stretch.reason
+        stretch.fingerprint.hex(),
+        stretch.labels,
+        format_rfc3339(stretch.started),
+        format_rfc3339(stretch.ended) if stretch.ended is not None else None,
+        stretch.count,
+        stretch.incident,
+        stretch.reason,
     )
 
 

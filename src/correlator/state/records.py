@@ -153,6 +153,9 @@ class Gone(msgspec.Struct, array_like=True, gc=False):
     ended: Instant
 
 
+_LIVE_STATES: Final = (IncidentState.PENDING, IncidentState.OPEN, IncidentState.REOPENED)
+
+
 class Incident(msgspec.Struct, array_like=True):
     """One incident. `hits` are its entities by name, in order of joining; `guesses` the alerts listed before they were judged.
 
@@ -183,7 +186,7 @@ class Incident(msgspec.Struct, array_like=True):
     @property
     def is_live(self) -> bool:
         """Answer whether alerts may still join it without reopening it."""
-        return self.state in (IncidentState.PENDING, IncidentState.OPEN, IncidentState.REOPENED)
+        return self.state in _LIVE_STATES
 
 
 ROW_VERSION: Final = 1
