@@ -203,6 +203,13 @@ def test_an_item_with_two_flags_counts_under_both() -> None:
     assert total(telemetry, "items_flagged_total") == 8
 
 
+def test_flags_of_intake_and_of_correlate_add_up() -> None:
+    telemetry = Telemetry()
+    telemetry.on_intake(counts(received=2, forwarded=2, flagged=Tally({Flag.RESOLVED_BEFORE_FIRING: 2})))
+    telemetry.on_flag(Flag.RESOLVED_BEFORE_FIRING, 3)
+    assert number(telemetry, "items_flagged_total", flag="resolved_before_firing") == 5
+
+
 def test_a_flag_of_a_newer_version_counts_under_none() -> None:
     telemetry = Telemetry()
     telemetry.on_intake(counts(received=1, forwarded=1, flagged=Tally({Flag(1 << 20): 1})))

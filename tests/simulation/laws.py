@@ -3,8 +3,6 @@
 from collections import Counter
 from typing import Final, NamedTuple
 
-import msgspec
-
 from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
@@ -148,7 +146,7 @@ def _dead_letters(log: HistoryLog, partition: int) -> tuple[int, Counter[bytes]]
             for record in records if tp.topic == TOPICS.dead_letters else ():
                 headers = dict(record[3])
                 if headers["partition"] == str(partition).encode():
-                    refused += len(msgspec.json.decode(headers["refusals"]))
+                    refused += int(headers["refused"])
                     offsets[headers["offset"]] += 1
     return refused, offsets
 

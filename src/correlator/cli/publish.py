@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from correlator.cli.errors import FailedError, explained
+from correlator.cli.plural import counted
 from correlator.cli.progress import progress
 from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
 from correlator.config.settings import Settings
@@ -37,7 +38,9 @@ def publish(files: Sequence[str], *, config: str | None, embedded: Path | None, 
             records = asyncio.run(_publish(settings, embedded, name, batches=batches, marks_end=not more and _is_recording(settings, name)))
             cpu = time.process_time() - cpu
     click.echo(
-        json_line({"records": records, "topic": name, "cpu_s": round(cpu, 4)}) if as_json else f"{records} records published to {name}"
+        json_line({"records": records, "topic": name, "cpu_s": round(cpu, 4)})
+        if as_json
+        else f"{counted(records, 'record')} published to {name}"
     )
 
 

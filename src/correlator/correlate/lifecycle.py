@@ -22,12 +22,13 @@ from correlator.model.incident import Why
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import NO_RULE, RuleSet
 from correlator.state.looks import pack_looks
-from correlator.state.records import ALERT_PREFIX, Alert, Row, Turn, pack_alert, pack_turn, turn_key, unpack_alert, unpack_turn
+from correlator.state.records import ALERT_PREFIX, Alert, Row, Turn, pack_alert, pack_turn, split_turn, turn_key, unpack_alert, unpack_turn
 from correlator.state.wheel import TimerWheel
 
 _TEXTS: Final = msgspec.json.Decoder(dict[str, str])
 _NOTHING: Final = Extra()
 _LATE: Final = int(Flag.LATE)
+_RESOLVED_EARLY: Final = int(Flag.RESOLVED_BEFORE_FIRING)
 _WHY_BY_MOVE: Final = {AlertMove.CLEARED: Why.CLEARED, AlertMove.EXPIRED: Why.EXPIRED, AlertMove.KEEP_ENDED: Why.CLEARED}
 # Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
 _RESOLVED, _HELD, _FIRING, _KEPT = AlertState.RESOLVED, AlertState.HELD, AlertState.FIRING, AlertState.KEPT
@@ -41,7 +42,10 @@ _SWEEPS: Final = 64
 
 
 class Lifecycle:
-    """Alerts and their turns. `rules` may be swapped; stretches under way keep the rule they began with."""
+    """Alerts and their turns. `rules` may be swapped; stretches under way keep the rule they began with.
+
+    `resolved_early` counts ends of alerts that were not known to have fired, for whoever takes the count; not those that say so themselves.
+    """
 
     def __init__(self, rules: RuleSet, *, alerts_most: int = ALERTS_MOST) -> None:
         self.rules = rules
@@ -49,6 +53,7 @@ class Lifecycle:
         self.alerts: dict[bytes, Alert] = {}
         self.verdicts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
         self.evicted = 0
+        self.resolved_early = 0
         self.waiting = 0
         self.arrived: list[Turn] = []
         self.noted: list[Alert] = []
@@ -197,7 +202,7 @@ class Lifecycle:
             news.value if news is not None else None,
             labels=news.labels if news is not None and self._has_free_labels else None,
         )
-        for one in _split(turn) if turn.more else (turn,):
+        for one in split_turn(turn) if turn.more else (turn,):
             self._queue(alert, one)
             self.arrived.append(one)
 
@@ -334,6 +339,8 @@ class Lifecycle:
 
     def _judge_resolved(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
         is_heard = alert.state in _HEARD
+        if not alert.started and not turn.flags & _RESOLVED_EARLY:
+            self.resolved_early += turn.count
         limit = _before(turn, instant)
         newest = self._newest_until(alert, limit)
         is_stale = turn.at < max(newest, alert.started) if is_heard else turn.at <= max(alert.ended, alert.denied)
@@ -472,11 +479,3 @@ def _before(turn: Turn, instant: Instant) -> Instant:
 
 def _onset(turn: Turn, instant: Instant) -> Instant:
     return instant if turn.flags & _LATE else turn.at
-
-
-def _split(turn: Turn) -> list[Turn]:
-    """Answer a run as turns: one for firing items; one per time for resolved ones, since each may end another stretch."""
-    if turn.status == Status.FIRING:
-        return [turn]
-    rest = [msgspec.structs.replace(turn, effect=at, at=at, count=1, more=[]) for at in turn.more]
-    return [msgspec.structs.replace(turn, count=turn.count - len(rest), more=[]), *rest]

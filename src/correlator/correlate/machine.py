@@ -40,12 +40,14 @@ class Effects(msgspec.Struct):
 
     `alerts` holds the alerts themselves, to be described by `alert_document` before the next step if at all: a replay does without.
     `stretches` holds every firing stretch that ended, also those that another stretch of the same frame hides in `alerts`.
+    `resolved_early` counts items to be flagged as resolved before firing; intake, without memory, flagged only those that say so.
     """
 
     incidents: dict[str, IncidentDocument | None] = {}
     alerts: dict[bytes, Alert | None] = {}
     decisions: list[Decision] = []
     stretches: list[Stretch] = []
+    resolved_early: int = 0
 
 
 class _MachineRow(msgspec.Struct, array_like=True):
@@ -371,7 +373,8 @@ class Machine:
     # What is written
 
     def _rendered(self) -> Effects:
-        effects = Effects(decisions=self._decisions, stretches=self._stretches)
+        effects = Effects(decisions=self._decisions, stretches=self._stretches, resolved_early=self.lifecycle.resolved_early)
+        self.lifecycle.resolved_early = 0
         self._decisions, self._stretches = [], []
         for incident in self.book.taken():
             if self._drafts or incident.state in FINAL_STATES:

@@ -129,10 +129,11 @@ def _counts(incident: Incident) -> dict[str, int]:
 
 def listed_members(incident: Incident) -> dict[bytes, None]:
     """Choose the members that a document shows: each entity's first alert, then the oldest, the newest, and guesses."""
-    half = MEMBERS_MOST // 2
+    half, members = MEMBERS_MOST // 2, incident.members
     firsts = [hit.fingerprint for hit in islice(incident.hits.values(), half)]
-    oldest, newest = islice(incident.members, half), islice(reversed(incident.members), half)
-    return dict.fromkeys(islice(dict.fromkeys([*firsts, *oldest, *newest, *islice(incident.guesses, half)]), MEMBERS_MOST))
+    newest = reversed(members[max(half, len(members) - half) :])
+    listed = dict.fromkeys([*firsts, *members[:half], *newest, *islice(incident.guesses, half)])
+    return listed if len(listed) <= MEMBERS_MOST else dict.fromkeys(islice(listed, MEMBERS_MOST))
 
 
 def _members(incident: Incident, alerts: dict[bytes, Alert]) -> list[Member]:

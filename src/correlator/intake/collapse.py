@@ -5,11 +5,8 @@ In: statements with their effect. Out: a `Frame`. Remembers the rows of the fram
 
 from typing import Final
 
-import msgspec
-
 from correlator.frames.frame import MAX_SPAN, SPECIAL, Extra, Frame, FrameKind, News
 from correlator.model.alert import Status
-from correlator.model.event import Origin
 from correlator.model.instant import MINUTE, Duration, Instant
 
 FRAME_BYTES: Final = 512 * 1024
@@ -174,21 +171,3 @@ class FrameBuilder:
         self.counts.append(1)
         self.firsts.append(at)
         self.lasts.append(at)
-
-
-class Statement(msgspec.Struct, gc=False):
-    """One accepted item on its way into a row. `claim` is the arrival it claims, if any; `is_explicit` says that it was named as such.
-
-    `content` is its labels as JSON: an item may wait in doubt while rules change, so its alert is looked up when it is let through.
-    """
-
-    content: bytes
-    status: int
-    at: Instant | None
-    claim: Instant | None
-    is_explicit: bool
-    flags: int
-    origin: Origin
-    expires: Instant | None
-    annotations: bytes
-    value: float | None

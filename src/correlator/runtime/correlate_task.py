@@ -1,6 +1,7 @@
 """The correlate task: one frames partition to documents, state and position, one transaction a batch."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -8,6 +9,7 @@ from correlator.config.settings import CheckpointSettings
 from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
+from correlator.model.event import Flag
 from correlator.model.incident import encode_document, encode_incident
 from correlator.model.instant import SECOND, Instant
 from correlator.runtime.limits import Limit, LimitNotices
@@ -148,8 +150,7 @@ class CorrelateTask:
         self.position, self.needed_from = position, needed_from
         self._end = (await self._log.bounds(self._tp))[1]
         self._telemetry.lag(Stage.CORRELATE, self._name, self._end - position)
-        for effects in written:
-            self._count(effects)
+        self._count(written)
         self._telemetry.batch(Stage.CORRELATE, stepped - started, len(frames))
         self._telemetry.commit(time.perf_counter() - stepped)
         self._measure()
@@ -167,12 +168,14 @@ class CorrelateTask:
             bodies = [encode_document(decision) for decision in effects.decisions]
             await self._writer.send(TopicPartition(self._topics.decisions, self._partition), Messages(bodies))
 
-    def _count(self, effects: Effects) -> None:
-        for document in effects.incidents.values():
-            if document is not None:
-                self._telemetry.on_incident(document.state)
-        for decision in effects.decisions:
-            self._telemetry.on_decision(decision.why)
+    def _count(self, written: Sequence[Effects]) -> None:
+        states = Counter([document.state for effects in written for document in effects.incidents.values() if document is not None])
+        whys = Counter([decision.why for effects in written for decision in effects.decisions])
+        for state, count in states.items():
+            self._telemetry.on_incident(state, count=count)
+        for why, count in whys.items():
+            self._telemetry.on_decision(why, count=count)
+        self._telemetry.on_flag(Flag.RESOLVED_BEFORE_FIRING, sum([effects.resolved_early for effects in written]))
 
     async def _send_keyed(self, topic: str, bodies: dict[bytes, bytes | None], headers: Headers | None = None) -> None:
         if bodies:

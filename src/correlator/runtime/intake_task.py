@@ -187,7 +187,10 @@ def _joined(first: IntakeOutput, second: IntakeOutput) -> IntakeOutput:
 
 
 def _letters(letters: Sequence[DeadLetter], tp: TopicPartition) -> Messages:
-    """Write dead letters: the value is the original's bytes (the first 256 KB of a longer one), the reason lies in headers."""
+    """Write dead letters: the value is the original's bytes (the first 256 KB of a longer one), the reasons lie in headers.
+
+    `reason` is the first refusal's; `refused` counts all, of which `refusals` lists the first.
+    """
     return Messages(
         [letter.kept for letter in letters],
         headers=[_letter_headers(letter, tp) for letter in letters],
@@ -200,6 +203,8 @@ def _letter_headers(letter: DeadLetter, tp: TopicPartition) -> Headers:
         ("partition", str(tp.partition).encode()),
         ("offset", str(letter.offset).encode()),
         ("length", str(len(letter.value)).encode()),
+        ("xxh3_128", letter.digest.encode()),
         ("reason", letter.refusals[0].reason.encode()),
+        ("refused", str(len(letter.refusals)).encode()),
         ("refusals", encode_document(letter.reasons)),
     )

@@ -1,7 +1,7 @@
 """Replay: recorded events through the whole core, offline, as fast as it goes, into files."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -18,6 +18,7 @@ from correlator.model.event import Flag, Verdict
 from correlator.model.incident import IncidentDocument, encode_document, encode_incident
 from correlator.runtime.files import Records
 from correlator.runtime.limits import Limit, limits_of
+from correlator.runtime.metrics import flag_word
 
 BATCH_RECORDS: Final = 32_000
 
@@ -43,6 +44,7 @@ class Replay:
         self._out = out
         self._funnel = _Funnel()
         self._offset = 0
+        self._undecided: deque[tuple[int, Records]] = deque()
         self._incidents = self._stretches = self._letters = 0
 
     def run(self, batches: Iterator[Records]) -> ReplaySummary:
@@ -57,6 +59,7 @@ class Replay:
             cpu, wall = time.process_time(), time.perf_counter()
             for batch in batches:
                 offsets = range(self._offset, self._offset + len(batch.values))
+                self._undecided.append((self._offset, batch))
                 self._offset += len(batch.values)
                 self._take(self._intake.step(offsets, batch.values))
             self._take(self._intake.end())
@@ -72,11 +75,15 @@ class Replay:
         self._funnel.add(output)
         for letter in output.dead_letters:
             self._letters += 1
-            self._files[2].write(encode_document(dead_letter_row(letter)) + b"\n")
+            first, batch = next((first, batch) for first, batch in reversed(self._undecided) if first <= letter.offset)
+            self._files[2].write(encode_document(dead_letter_row(letter, batch, letter.offset - first)) + b"\n")
+        while self._undecided and self._undecided[0][0] + len(self._undecided[0][1].values) <= output.position:
+            self._undecided.popleft()
         for partition, frame in output.frames:
             self._write(self._machines[partition].step(frame))
 
     def _write(self, effects: Effects) -> None:
+        self._funnel.counts.flagged[Flag.RESOLVED_BEFORE_FIRING] += effects.resolved_early
         self._write_stretches(effects.stretches, self._files[1])
         for document in effects.incidents.values():
             if document is not None:
@@ -120,14 +127,25 @@ def _stretch_row(stretch: Stretch) -> _StretchRow:
     )
 
 
-def dead_letter_row(letter: DeadLetter) -> dict[str, object]:
-    """Describe a dead letter for a file: the record's text (or base64 when it is not UTF-8), and every refusal in it."""
+def dead_letter_row(letter: DeadLetter, batch: Records, number: int) -> dict[str, object]:
+    """Describe a dead letter, the batch's record of that number, for a file: its text (or base64 when it is not UTF-8) and its refusals.
+
+    `position` is that of the first refused item, as `correlator parse` names it. `refused` counts all refusals, of which the first are
+    listed; their `item` counts within the record's text.
+    """
     kept = letter.kept
     try:
         body: dict[str, object] = {"value": kept.decode()}
     except UnicodeDecodeError:
         body = {"value_base64": kept}
-    return {"position": letter.offset, "length": len(letter.value), "refusals": letter.reasons, **body}
+    return {
+        "position": batch.place_of(number, letter.refusals[0].item),
+        "length": len(letter.value),
+        "xxh3_128": letter.digest,
+        "refused": len(letter.refusals),
+        "refusals": letter.reasons,
+        **body,
+    }
 
 
 class _Funnel:
@@ -145,7 +163,7 @@ class _Funnel:
         flagged: Counter[str] = Counter()
         for flags, number in self.counts.flagged.items():
             for flag in Flag(flags):
-                flagged[str(flag.name).lower()] += number
+                flagged[flag_word(flag)] += number
         return flagged
 
     def document(self, machines: list[Machine]) -> dict[str, object]:
@@ -159,7 +177,7 @@ class _Funnel:
             "verdicts": verdicts,
             "waiting": waiting,
             "rejected": {reason.value: number for reason, number in sorted(self.counts.rejected.items())},
-            "flagged": dict(sorted(self.flagged.items())),
+            "flagged": dict(sorted((+self.flagged).items())),
             "incidents": dict(sorted(self.incidents.items())),
             "limits": {limit.value: times for limit, times in self._limits_met(machines).items() if times},
         }

@@ -62,6 +62,10 @@ class Telemetry:
                 if flags & flag:
                     self._counter("items_flagged_total", flag_word(flag)).inc(count)
 
+    def on_flag(self, flag: Flag, count: int) -> None:
+        """Count items that correlate found odd: what it takes memory to see."""
+        self._counter("items_flagged_total", flag_word(flag)).inc(count)
+
     def on_verdicts(self, totals: Mapping[Verdict, int], *, partition: str = "") -> None:
         """Take a machine's running totals and count what they grew by since its last report or `restored`.
 

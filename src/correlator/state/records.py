@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from correlator.model.alert import AlertState
+from correlator.model.alert import AlertState, Status
 from correlator.model.event import Origin
 from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import Duration, Instant
@@ -131,6 +131,14 @@ class Turn(msgspec.Struct, array_like=True, gc=False):
     value: float | None = None
     order: int = 0
     labels: bytes | None = None
+
+
+def split_turn(turn: Turn) -> list[Turn]:
+    """Answer a run as turns: one for firing items; one per time for resolved ones, since each may end another stretch."""
+    if turn.status == Status.FIRING or not turn.more:
+        return [turn]
+    rest = [msgspec.structs.replace(turn, effect=at, at=at, count=1, more=[]) for at in turn.more]
+    return [msgspec.structs.replace(turn, count=turn.count - len(rest), more=[]), *rest]
 
 
 class Hit(msgspec.Struct, array_like=True):
