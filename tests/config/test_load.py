@@ -354,6 +354,7 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
         ("topics: [{name: a}, {name: a}]", "s.yaml:1:1: error: the file names the topic 'a' twice"),
         ("rules: [rules]", "s.yaml:1:9: error: rules[0]: no such file or folder: {folder}/rules"),
         ("topology: [., t/x.yaml]", "s.yaml:1:15: error: topology[1]: no such file or folder: {folder}/t/x.yaml"),
+        ("log_retention: {frames: 6d}", "s.yaml:1:25: error: log_retention.frames must be at least 7d, not 6d"),
         ("topics: []", "s.yaml:1:1: error: the file names no topic to read; leave 'topics' out to read 'events'"),
     ],
 )

@@ -6,18 +6,20 @@ from typing import Final
 
 import msgspec
 
-from correlator.config.settings import CheckpointSettings
+from correlator.config.settings import CheckpointSettings, RetentionSettings
 from correlator.frames.control import Control
 from correlator.intake.formats import Format
 from correlator.model.instant import MINUTE
 from correlator.runtime.caution import Caution
 from correlator.runtime.control import put_in_force
 from correlator.runtime.correlate_task import CorrelateTask
+from correlator.runtime.http import Readiness
 from correlator.runtime.intake_task import IntakeTask
 from correlator.runtime.memory import MemoryWriter
 from correlator.runtime.ports import Messages, TopicPartition
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import END_HEADER, Topics
+from correlator.runtime.upkeep import Upkeep
 
 from tests.builders import T0
 from tests.simulation.faults import AT_START, ONLY_ONCE, REDELIVERED, REORDERED, Cell
@@ -30,6 +32,8 @@ _DRAIN_SLOTS: Final = 16
 """Slots after which whoever was down or frozen is back and has caught up."""
 _PATIENCE_SLOTS: Final = 4
 _SILENCE: Final = 2 * MINUTE
+_BRIEFLY: Final = RetentionSettings.model_construct(raw=SLOT, frames=SLOT, decisions=SLOT, dead_letters=SLOT, tombstones=SLOT)
+"""So brief that whatever is not needed any more goes at once."""
 
 
 async def _nothing() -> None:
@@ -115,11 +119,24 @@ class Play:
         random = self.world.random
         self._records = random.choice((1, 4, 15, 60))
         rows, every = random.choice((1, 6, 40, 1_000)), random.choice(("1s", "5s", "20s"))
+        self._intakes: dict[TopicPartition, IntakeTask] = {}
+        self._correlates: dict[int, CorrelateTask] = {}
+        self._cleans = seed % 2 == 0
+        self._upkeep = Upkeep(
+            self.world.log,
+            TOPICS,
+            _BRIEFLY,
+            intakes=self._intakes,
+            correlates=self._correlates,
+            telemetry=self._telemetry,
+            readiness=Readiness(),
+            clock=lambda: self.world.now,
+        )
         self._checkpoint = CheckpointSettings.model_validate({"rows": rows, "every": every})
 
     def run(self) -> None:
         """Put the rules in force, play the story with its faults, and let everything settle without any."""
-        now(self.world.log.open_topics(TOPICS.settings({"events": self.story.partitions}, len(self.story.domains))))
+        now(self.world.log.open_topics(TOPICS.settings({"events": self.story.partitions}, len(self.story.domains), _BRIEFLY)))
         self._at_control = [cell for cell in self._plan if cell.stage == "control"]
         self._plan = [cell for cell in self._plan if cell.stage != "control"]
         self._put_in_force(self.story.control)
@@ -142,6 +159,8 @@ class Play:
 
     def _slot(self, duration: int) -> None:
         self.world.rest()
+        if self._cleans:
+            now(self._upkeep.clean())
         self.world.pass_time(duration)
 
     def _drain(self) -> None:
@@ -188,6 +207,7 @@ class Play:
             telemetry=self._telemetry,
             clock=lambda: self.world.now,
         )
+        self._intakes[tp] = task
         return Task(task.run, task.close)
 
     def _correlate(self, partition: int) -> Task:
@@ -201,6 +221,7 @@ class Play:
             on_restored=lambda: None,
             clock=self.world.monotonic,
         )
+        self._correlates[partition] = task
         return Task(task.run, task.close)
 
     # Faults

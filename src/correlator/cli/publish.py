@@ -108,5 +108,7 @@ async def _publish(settings: Settings, embedded: Path | None, topic: str, *, bat
     topics = Topics(settings.prefix)
     async with opened_log(embedded) as log:
         raw = {known.name: known.partitions for known in settings.topics}
-        await log.open_topics([known for known in topics.settings(raw, 1) if known.name in {topics.raw(name) for name in raw}])
+        await log.open_topics(
+            [known for known in topics.settings(raw, 1, settings.log_retention) if known.name in {topics.raw(name) for name in raw}]
+        )
         return await publish_batches(log, topics.raw(topic), batches, marks_end=marks_end)

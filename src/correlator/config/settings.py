@@ -11,7 +11,7 @@ from correlator.config.nearest import Suggester
 from correlator.config.problem import ConfigError, Findings
 from correlator.config.schema import Between, Name, Section, durations_as_text, mistake, unlisted
 from correlator.config.validate import Validated, validate
-from correlator.model.instant import HOUR, SECOND, Duration
+from correlator.model.instant import DAY, HOUR, SECOND, Duration
 
 _PORT_LIMIT = 65535
 _PATHS = ("rules", "topology")
@@ -61,6 +61,25 @@ class BatchSettings(Section):
     records: Annotated[int, Field(strict=True, ge=1, le=100_000)] = Field(default=16_000, description="Raw records at most.")
 
 
+_RetentionLimits = BeforeValidator(Between(HOUR, 3650 * DAY))
+
+
+class RetentionSettings(Section):
+    """How long records stay after they came, whatever their own times say. What is not read yet, or needed by a restart, stays longer."""
+
+    raw: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(
+        default=7 * DAY, description="For the raw topics. A backlog older than half of it makes the service unready."
+    )
+    frames: Annotated[Duration, BeforeValidator(Between(7 * DAY, 3650 * DAY)), durations_as_text] = Field(
+        default=7 * DAY, description="For the internal log; at least 7d. A backlog older than half of it makes the service unready."
+    )
+    decisions: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(default=30 * DAY, description="For decisions.")
+    dead_letters: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(default=30 * DAY, description="For dead letters.")
+    tombstones: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(
+        default=DAY, description="For the marks that a document was deleted: a reader that was away longer does not learn of it."
+    )
+
+
 class TopicSettings(Section):
     """One raw topic that intake reads."""
 
@@ -89,6 +108,7 @@ class Settings(Section):
     http: HttpSettings = Field(default=HttpSettings(), description="The HTTP server.")
     checkpoint: CheckpointSettings = Field(default=CheckpointSettings(), description="When state is written.")
     batch: BatchSettings = Field(default=BatchSettings(), description="How much one transaction takes.")
+    log_retention: RetentionSettings = Field(default=RetentionSettings(), description="How long records stay in the log.")
     topics: Annotated[tuple[TopicSettings, ...], BeforeValidator(unlisted)] = Field(
         default=(TopicSettings(name="events"),), description="The raw topics."
     )

@@ -265,7 +265,7 @@ class Lifecycle:
         alert = self.alerts[turn.fingerprint]
         alert.waiting -= 1
         self.waiting -= turn.count
-        alert.count += turn.count
+        alert.count += turn.count or 1  # a turn without items was put back, and its item taken out of the stretch before
         judge = self._judge_resolved if turn.status else self._judge_firing
         change = judge(alert, turn, instant)
         alert.sighted = max(alert.sighted, instant)
@@ -367,11 +367,12 @@ class Lifecycle:
         return max([at for at in alert.recent if at <= instant], default=alert.before)
 
     def _put_back(self, alert: Alert, after: Instant) -> None:
-        """Queue firing times later than a resolve again: they start another stretch. Their items were counted already."""
+        """Queue firing times later than a resolve again: they start another stretch, and count there. Their items have their verdicts."""
         if alert.last_seen <= after:
             alert.recent = ()
             return
         later = [at for at in (*alert.recent, alert.last_seen) if at > after]
+        alert.count -= len(later)
         for at in later:
             self._queue(alert, Turn(at, at, alert.fingerprint, Status.FIRING, 0, expires=alert.until or None))
         alert.recent = ()

@@ -135,6 +135,11 @@ class Machine:
         """How many alerts, incidents and waiting turns there are."""
         return len(self.lifecycle.alerts), len(self.book.incidents), self.lifecycle.turns
 
+    @property
+    def evicted(self) -> tuple[int, int]:
+        """How many alerts and incidents this machine forgot before their retention ended, because there were too many."""
+        return self.lifecycle.evicted, self.book.evicted
+
     def rows(self) -> list[Row]:
         """Answer the rows that changed since the last call; all of them together are the whole state."""
         row = _MachineRow(

@@ -112,6 +112,11 @@ class IntakeCounts(msgspec.Struct):
     ids_forgotten: int = 0
     doubts_forced: int = 0
 
+    def absorb(self, other: "IntakeCounts") -> None:
+        """Add what another step did, field by field."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 class IntakeOutput(msgspec.Struct):
     """The effects of one step. `position` is the offset to commit; `frames` pairs a frames partition with a frame.

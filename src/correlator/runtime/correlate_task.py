@@ -11,7 +11,8 @@ from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
 from correlator.model.event import Flag
 from correlator.model.incident import encode_document, encode_incident
-from correlator.model.instant import SECOND
+from correlator.model.instant import SECOND, Instant
+from correlator.runtime.limits import Limit, LimitNotices
 from correlator.runtime.metrics import RowKind, Stage
 from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
 from correlator.runtime.restore import read_all, read_until
@@ -53,9 +54,16 @@ class CorrelateTask:
         self._machine = Machine(domain=domain)
         self._clock = clock
         self._checkpointed = clock()
+        self._limits = LimitNotices(self._name, lambda: round(self._clock() * SECOND))
+        self._evicted: dict[Limit, int] = {}
         self._row_bytes = 0.0
         self._offset = 0
         self.position = 0
+        self.needed_from: int | None = None
+        """The last checkpoint's position once it is known: a restore begins there."""
+        self.waiting_since: Instant | None = None
+        """When the oldest frame was appended that is not finished, None when all are."""
+        self._end = 0
         self.is_restored = False
 
     async def run(self) -> None:
@@ -65,7 +73,11 @@ class CorrelateTask:
         while True:
             batch = await self._reader.poll(max_records=FRAMES_MOST, timeout_ms=POLL_MS)
             if len(batch):
+                self.waiting_since = batch.timestamps[0]
                 await self._take(batch)
+                self.waiting_since = batch.timestamps[-1]
+            if self._reader.position >= self._end:
+                self.waiting_since = None
 
     async def close(self) -> None:
         """Let go of reader and writer."""
@@ -94,8 +106,12 @@ class CorrelateTask:
         self.position = committed.offset if committed is not None else start
         self._reader.seek(start)
         await self._step_again()
-        self._telemetry.restored(time.perf_counter() - started, len(rows), totals=self._machine.verdicts, partition=self._name)
+        self._evicted = self._limits_met
+        self._telemetry.restored(
+            time.perf_counter() - started, len(rows), totals=self._machine.verdicts, limits=self._evicted, partition=self._name
+        )
         self._measure()
+        self.needed_from = start
         self.is_restored = True
         self._on_restored()
 
@@ -134,13 +150,16 @@ class CorrelateTask:
             effects = self._step(offset, body)
             await self._send(effects)
             written.append(effects)
+        needed_from = self.needed_from
         if self._is_checkpoint_due():
             await self._checkpoint(position)
+            needed_from = position
         await self._writer.send_offsets(self._group, {self._tp: Position(position)})
         stepped = time.perf_counter()
         await self._writer.commit()
-        self.position = position
-        self._telemetry.lag(Stage.CORRELATE, self._name, (await self._log.bounds(self._tp))[1] - position)
+        self.position, self.needed_from = position, needed_from
+        self._end = (await self._log.bounds(self._tp))[1]
+        self._telemetry.lag(Stage.CORRELATE, self._name, self._end - position)
         self._count(written)
         self._telemetry.batch(Stage.CORRELATE, stepped - started, len(batch))
         self._telemetry.commit(time.perf_counter() - stepped)
@@ -196,5 +215,17 @@ class CorrelateTask:
         telemetry.waiting(machine.waiting, partition=self._name)
         telemetry.sources(len(machine.sources.live), machine.sources.fallen_out, partition=self._name)
         telemetry.ticks_ignored(machine.sources.ticks_ignored, partition=self._name)
+        self._tell_limits()
         counts = dict(zip(RowKind, machine.row_counts, strict=True))
         telemetry.state(counts, round(sum(counts.values()) * self._row_bytes), partition=self._name)
+
+    @property
+    def _limits_met(self) -> dict[Limit, int]:
+        return dict(zip((Limit.ALERTS, Limit.INCIDENTS), self._machine.evicted, strict=True))
+
+    def _tell_limits(self) -> None:
+        """Report what the machine forgot for want of room."""
+        totals = self._limits_met
+        self._telemetry.limits_met(totals, partition=self._name)
+        self._limits.note({limit: total - self._evicted.get(limit, 0) for limit, total in totals.items()})
+        self._evicted = totals

@@ -13,6 +13,7 @@ from correlator.model.instant import MINUTE, SECOND, Instant
 from correlator.runtime.caution import Caution
 from correlator.runtime.control import ControlReader
 from correlator.runtime.embedded import wall_clock
+from correlator.runtime.limits import LimitNotices, limits_of
 from correlator.runtime.metrics import Stage
 from correlator.runtime.ports import Batch, Headers, Log, Messages, OffsetOutOfRange, Position, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
@@ -57,7 +58,13 @@ class IntakeTask:
         self._intake: Intake
         self._digest = ""
         self._told: Instant = 0
+        self._limits = LimitNotices(f"{tp.topic}-{tp.partition}", clock)
         self.position = 0
+        self.needed_from: int | None = None
+        """The committed position once it is known: what lies below is never read again."""
+        self.waiting_since: Instant | None = None
+        """When the oldest record was appended that is not finished, None when all are."""
+        self._end = 0
 
     async def run(self) -> None:
         """Fence older writers, go where they stood, and take batch after batch."""
@@ -69,11 +76,15 @@ class IntakeTask:
             batch = await self._poll()
             now = self._clock()
             if len(batch):
+                self.waiting_since = batch.timestamps[0]
                 for part, end in _parts(batch) if self._is_recording else [(batch, None)]:
                     await self._commit(self._step(part, end))
+                self.waiting_since = batch.timestamps[-1]
             elif not self._is_recording and now - ticked >= TICK_EVERY and await self._is_at_end():
                 ticked = now
                 await self._commit(self._intake.tick(now))
+            if self._reader.position >= self._end:
+                self.waiting_since = None
 
     async def close(self) -> None:
         """Let go of reader and writer."""
@@ -139,7 +150,7 @@ class IntakeTask:
             latest=latest,
             position=position.offset,
         )
-        self.position = position.offset
+        self.position = self.needed_from = position.offset
         self._reader.seek(position.offset)
 
     def _tell_lost(self, position: int, first: int) -> None:
@@ -180,12 +191,13 @@ class IntakeTask:
         note = f"{output.watermark} {output.latest}" if output.watermark is not None else ""
         await self._writer.send_offsets(self._group, {self._tp: Position(output.position, note)})
         await self._writer.commit()
-        self.position = output.position
-        end = (await self._log.bounds(self._tp))[1]
-        self._telemetry.lag(Stage.INTAKE, self._name, end - self.position)
+        self.position = self.needed_from = output.position
+        self._end = (await self._log.bounds(self._tp))[1]
+        self._telemetry.lag(Stage.INTAKE, self._name, self._end - self.position)
         self._tell_refusals(output.dead_letters)
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))
+        self._limits.note(limits_of(output.counts))
 
 
 def _read_note(note: str) -> tuple[Instant | None, Instant]:
@@ -221,10 +233,7 @@ def _joined(first: IntakeOutput, second: IntakeOutput) -> IntakeOutput:
     """Put two outputs of one intake together: the second's position and watermark hold."""
     second.frames = [*first.frames, *second.frames]
     second.dead_letters = [*first.dead_letters, *second.dead_letters]
-    second.counts.received += first.counts.received
-    second.counts.forwarded += first.counts.forwarded
-    second.counts.rejected += first.counts.rejected
-    second.counts.flagged += first.counts.flagged
+    second.counts.absorb(first.counts)
     return second
 
 

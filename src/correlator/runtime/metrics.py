@@ -8,6 +8,7 @@ import msgspec
 from correlator.model.event import Flag, Rejection, Verdict
 from correlator.model.incident import IncidentState, Why
 from correlator.model.word import Word
+from correlator.runtime.limits import MEANING_BY_LIMIT, Limit
 
 PREFIX: Final = "correlator_"
 
@@ -66,6 +67,7 @@ class Unit(Word):
     TICKS = "ticks"
     RELOADS = "reloads"
     RESTORES = "restores"
+    TIMES = "times"
     BYTES = "bytes"
     SECONDS = "seconds"
     NONE = "none"
@@ -271,6 +273,15 @@ METRICS: Final = (
         (_STAGE, _PARTITION),
     ),
     Metric(
+        "lag_seconds",
+        Kind.GAUGE,
+        Unit.SECONDS,
+        "For how long the oldest record not finished has lain in the log, by stage: that of the partition furthest behind.",
+        "Past half of `log_retention.raw` or `log_retention.frames` the service is not ready: records may go before they are read.",
+        Chapter.WORK,
+        (_STAGE,),
+    ),
+    Metric(
         "state_rows",
         Kind.GAUGE,
         Unit.ROWS,
@@ -310,6 +321,15 @@ METRICS: Final = (
         "Rows read by the last restore.",
         "0 after a restart that should have found state: it reads another log, or another prefix.",
         Chapter.STATE,
+    ),
+    Metric(
+        "limits_met_total",
+        Kind.COUNTER,
+        Unit.TIMES,
+        "How often a limit on memory was met in this process, by limit: what was forgotten, or decided early.",
+        " ".join(f"`{limit}`: {meaning}." for limit, meaning in MEANING_BY_LIMIT.items()),
+        Chapter.STATE,
+        (Label("limit", _words(Limit)),),
     ),
     Metric(
         "sources",

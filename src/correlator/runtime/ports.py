@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from correlator.model.instant import Instant
+from correlator.model.instant import Duration, Instant
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -61,11 +61,15 @@ class Position(NamedTuple):
 
 
 class TopicSettings(msgspec.Struct, frozen=True):
-    """A topic as the program needs it. A compacted topic keeps the newest record of each key (a None value is a tombstone)."""
+    """A topic as the program needs it. A compacted topic keeps the newest record of each key (a None value is a tombstone).
+
+    `retention` is for how long after they were appended records stay (of a compacted topic: tombstones); None is for ever.
+    """
 
     name: str
     partitions: int = 1
     compacted: bool = False
+    retention: Duration | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -191,6 +195,14 @@ class Log(Protocol):
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """Return the first offset that can be read and the one behind the last committed record (equal when there is none)."""
+        ...
+
+    async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:
+        """Let go of what lay in these partitions for longer than the retention that `open_topics` named, the service's regular chore.
+
+        Never drops a record at or above the offset named (None: nobody needs any), nor the newest record of a key unless it is a
+        tombstone; when it drops the others is the log's affair. A log that cleans up by itself need do nothing. Raises Transient; Full.
+        """
         ...
 
     def reader(self, tp: TopicPartition) -> Reader:

@@ -11,12 +11,13 @@ import msgspec
 from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import Stretch
 from correlator.frames.control import Control
-from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
+from correlator.intake.pipeline import DeadLetter, Intake, IntakeCounts, IntakeOutput
 from correlator.intake.route import Router
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Flag, Verdict
 from correlator.model.incident import IncidentDocument, encode_document, encode_incident
 from correlator.runtime.files import Records
+from correlator.runtime.limits import Limit, limits_of
 from correlator.runtime.metrics import flag_word
 
 BATCH_RECORDS: Final = 32_000
@@ -66,7 +67,9 @@ class Replay:
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         funnel = self._funnel.document(self._machines)
         (self._out / "funnel.json").write_bytes(msgspec.json.format(msgspec.json.encode(funnel), indent=2) + b"\n")
-        return ReplaySummary(self._funnel.received, self._incidents, self._stretches, self._letters, funnel, round(cpu, 4), round(wall, 4))
+        return ReplaySummary(
+            self._funnel.counts.received, self._incidents, self._stretches, self._letters, funnel, round(cpu, 4), round(wall, 4)
+        )
 
     def _take(self, output: IntakeOutput) -> None:
         self._funnel.add(output)
@@ -80,7 +83,7 @@ class Replay:
             self._write(self._machines[partition].step(frame))
 
     def _write(self, effects: Effects) -> None:
-        self._funnel.flagged[flag_word(Flag.RESOLVED_BEFORE_FIRING)] += effects.resolved_early
+        self._funnel.counts.flagged[Flag.RESOLVED_BEFORE_FIRING] += effects.resolved_early
         self._write_stretches(effects.stretches, self._files[1])
         for document in effects.incidents.values():
             if document is not None:
@@ -149,32 +152,37 @@ class _Funnel:
     """Counts of a run, and the law that they add up."""
 
     def __init__(self) -> None:
-        self.received = self.forwarded = 0
-        self.rejected: Counter[str] = Counter()
-        self.flagged: Counter[str] = Counter()
+        self.counts = IntakeCounts()
         self.incidents: Counter[str] = Counter()
 
     def add(self, output: IntakeOutput) -> None:
-        counts = output.counts
-        self.received += counts.received
-        self.forwarded += counts.forwarded
-        for reason, number in counts.rejected.items():
-            self.rejected[reason.value] += number
-        for flags, number in counts.flagged.items():
+        self.counts.absorb(output.counts)
+
+    @property
+    def flagged(self) -> Counter[str]:
+        flagged: Counter[str] = Counter()
+        for flags, number in self.counts.flagged.items():
             for flag in Flag(flags):
-                self.flagged[flag_word(flag)] += number
+                flagged[flag_word(flag)] += number
+        return flagged
 
     def document(self, machines: list[Machine]) -> dict[str, object]:
         verdicts = {verdict.value: sum(machine.verdicts[verdict] for machine in machines) for verdict in Verdict}
-        verdicts[Verdict.REJECTED.value] = sum(self.rejected.values())
+        verdicts[Verdict.REJECTED.value] = sum(self.counts.rejected.values())
         waiting = sum(machine.waiting for machine in machines)
-        assert self.received == sum(verdicts.values()) + waiting, "every item has exactly one verdict"
+        assert self.counts.received == sum(verdicts.values()) + waiting, "every item has exactly one verdict"
         return {
-            "items": self.received,
-            "forwarded": self.forwarded,
+            "items": self.counts.received,
+            "forwarded": self.counts.forwarded,
             "verdicts": verdicts,
             "waiting": waiting,
-            "rejected": dict(sorted(self.rejected.items())),
+            "rejected": {reason.value: number for reason, number in sorted(self.counts.rejected.items())},
             "flagged": dict(sorted((+self.flagged).items())),
             "incidents": dict(sorted(self.incidents.items())),
+            "limits": {limit.value: times for limit, times in self._limits_met(machines).items() if times},
         }
+
+    def _limits_met(self, machines: list[Machine]) -> dict[Limit, int]:
+        evicted = [machine.evicted for machine in machines]
+        forgotten = {Limit.ALERTS: sum(alerts for alerts, _ in evicted), Limit.INCIDENTS: sum(incidents for _, incidents in evicted)}
+        return {**limits_of(self.counts), **forgotten}

@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from correlator.config.settings import RetentionSettings
 from correlator.runtime.ports import Headers, TopicPartition, TopicSettings
 
 END_HEADER: Final[Headers] = (("correlator-end", b"1"),)
@@ -11,6 +12,7 @@ END_HEADER: Final[Headers] = (("correlator-end", b"1"),)
 CHECKPOINT_KEY: Final = b"@"
 """The checkpoint row that says up to which frame the other rows are complete."""
 SCHEMA_HEADER: Final = ("schema", b"1")
+_RETENTION: Final = RetentionSettings()
 
 
 class Topics(msgspec.Struct, frozen=True):
@@ -57,17 +59,18 @@ class Topics(msgspec.Struct, frozen=True):
         """Refused records with their original bytes."""
         return f"{self.prefix}.dead-letters"
 
-    def settings(self, raw: dict[str, int], domains: int) -> list[TopicSettings]:
+    def settings(self, raw: dict[str, int], domains: int, retention: RetentionSettings = _RETENTION) -> list[TopicSettings]:
         """Answer all topics as they must be: `raw` maps each raw topic to its number of partitions."""
+        gone = retention.tombstones
         return [
-            *[TopicSettings(self.raw(name), partitions) for name, partitions in raw.items()],
-            TopicSettings(self.control, compacted=True),
-            TopicSettings(self.frames, domains),
-            TopicSettings(self.checkpoints, domains, compacted=True),
-            TopicSettings(self.incidents, domains, compacted=True),
-            TopicSettings(self.alerts, domains, compacted=True),
-            TopicSettings(self.decisions, domains),
-            TopicSettings(self.dead_letters),
+            *[TopicSettings(self.raw(name), partitions, retention=retention.raw) for name, partitions in raw.items()],
+            TopicSettings(self.control, compacted=True, retention=gone),
+            TopicSettings(self.frames, domains, retention=retention.frames),
+            TopicSettings(self.checkpoints, domains, compacted=True, retention=gone),
+            TopicSettings(self.incidents, domains, compacted=True, retention=gone),
+            TopicSettings(self.alerts, domains, compacted=True, retention=gone),
+            TopicSettings(self.decisions, domains, retention=retention.decisions),
+            TopicSettings(self.dead_letters, retention=retention.dead_letters),
         ]
 
     def partition(self, topic: str, number: int = 0) -> TopicPartition:

@@ -17,16 +17,19 @@ from correlator.frames.control import Control
 from correlator.frames.frame import FrameError
 from correlator.intake.formats import Format
 from correlator.intake.route import Router
+from correlator.model.instant import Instant
 from correlator.model.version import NewerVersionError
 from correlator.runtime.caution import Caution
 from correlator.runtime.control import put_in_force
 from correlator.runtime.correlate_task import CorrelateTask
+from correlator.runtime.embedded import wall_clock
 from correlator.runtime.fatal import stopped
 from correlator.runtime.http import STARTING, Readiness
 from correlator.runtime.intake_task import IntakeTask
 from correlator.runtime.ports import Log, OffsetOutOfRange, PortError, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import Topics
+from correlator.runtime.upkeep import Upkeep
 
 BACK_OFF_S: Final = (0.1, 0.5, 2.0, 5.0, 15.0)
 """Pauses before a failed task is made anew; the last one repeats."""
@@ -52,7 +55,16 @@ class Task(Protocol):
 class Worker:
     """Runs intake and correlate tasks over one log until told to stop."""
 
-    def __init__(self, log: Log, settings: Settings, control: Control, *, telemetry: Telemetry, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        log: Log,
+        settings: Settings,
+        control: Control,
+        *,
+        telemetry: Telemetry,
+        readiness: Readiness,
+        clock: Callable[[], Instant] = wall_clock,
+    ) -> None:
         self._log = log
         self._settings = settings
         self._control = control
@@ -63,6 +75,16 @@ class Worker:
         self._cautions: dict[TopicPartition, Caution] = {}
         self._intakes: dict[TopicPartition, IntakeTask] = {}
         self._correlates: dict[int, CorrelateTask] = {}
+        self._upkeep = Upkeep(
+            log,
+            self._topics,
+            settings.log_retention,
+            intakes=self._intakes,
+            correlates=self._correlates,
+            telemetry=telemetry,
+            readiness=readiness,
+            clock=clock,
+        )
         self.stop = asyncio.Event()
         self.opened = asyncio.Event()
 
@@ -102,6 +124,7 @@ class Worker:
         self._readiness.ready(STARTING)
         self.opened.set()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._upkeep.run())
             for topic in self._settings.topics:
                 for number in range(topic.partitions):
                     tp = TopicPartition(self._topics.raw(topic.name), number)
@@ -116,7 +139,7 @@ class Worker:
         raw = {topic.name: topic.partitions for topic in self._settings.topics}
         for pause in chain(BACK_OFF_S, repeat(BACK_OFF_S[-1])):
             try:
-                await self._log.open_topics(self._topics.settings(raw, len(self._domains)))
+                await self._log.open_topics(self._topics.settings(raw, len(self._domains), self._settings.log_retention))
                 await self.put_in_force(self._control)
                 break
             except Transient as error:
@@ -182,9 +205,10 @@ class Worker:
             _logger.info("restored; ready")
 
     async def _until_idle(self) -> None:
-        """Return when every task has taken all there is, raw records first."""
+        """Return when every task has taken all there is, raw records first, and the log was looked after: nobody else may do it."""
         while not await self.is_idle():  # noqa: ASYNC110 - other processes publish too: no event tells of that
             await asyncio.sleep(_IDLE_CHECK_S)
+        await self._upkeep.clean()
 
     async def is_idle(self) -> bool:
         """Answer whether every record published so far has become frames, and every frame documents."""
