@@ -1,5 +1,6 @@
 """How time ends: behind a recording nothing stays pending, whatever was published before it."""
 
+import msgspec
 import pytest
 from hypothesis import given
 
@@ -10,7 +11,7 @@ from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import parse_duration
 from correlator.model.rule import AlertRule, Matcher, MatchOperator
 
-from tests.builders import a_control, an_event, at, follow, frames_of, run
+from tests.builders import a_control, an_event, at, follow, frames_of, resolved, run
 from tests.laws.streams import Item, controls, streams
 
 
@@ -35,6 +36,30 @@ def test_the_document_of_a_closed_incident_keeps_the_stretch_it_was_about() -> N
     outcome = follow(Machine(control), [*frames_of([events], control), an_end("2h")])
     shown = [[(member.starts_at[11:19], (member.ends_at or "")[11:19]) for member in one.members] for one in outcome.incidents.values()]
     assert shown == [[("00:00:00", "00:01:00")], [("00:30:00", "00:31:00")]]
+
+
+def test_a_member_that_is_forgotten_while_its_incident_goes_on_is_shown_as_it_last_was() -> None:
+    steady = [an_event("db/Down", said=f"{minute}m") for minute in range(0, 90, 5)]
+    story = [("firing", "0"), ("resolved", "60s"), ("firing", "240s"), ("resolved", "300s")]
+    events = steady + [an_event("cart/Slow", said=said, status=status) for status, said in story]
+    outcome = run(sorted([*events, resolved("db/Down", said="90m")], key=_said), until="92m")
+    (document,) = outcome.incidents.values()
+    shown = [(member.starts_at[11:19], (member.ends_at or "")[11:19]) for member in document.members]
+    assert sorted(shown) == [("00:00:00", "01:30:00"), ("00:04:00", "00:05:00")]
+
+
+def test_a_hold_that_is_not_met_leaves_what_the_document_shows_of_the_stretch_before() -> None:
+    rule = AlertRule("hold", (Matcher("alertname", MatchOperator.EQUAL, "Down"),), hold=parse_duration("60s"))
+    story = [("firing", "0"), ("resolved", "5m"), ("firing", "6m"), ("resolved", "6m30s"), ("firing", "7m"), ("resolved", "7m30s")]
+    outcome = run([an_event("db/Down", said=said, status=status) for status, said in story], a_control(rule), until="1h")
+    (document,) = outcome.incidents.values()
+    assert [(member.starts_at[11:19], (member.ends_at or "")[11:19]) for member in document.members] == [("00:00:00", "00:05:00")]
+
+
+def _said(event: bytes) -> int:
+    said = msgspec.json.decode(event)["at"]
+    assert isinstance(said, int)
+    return said
 
 
 @given(streams(), controls)

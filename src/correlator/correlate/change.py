@@ -21,7 +21,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """One happening of one alert at one instant of the machine's position.
 
     `began` counts; `noted` only changes its document; `gone` brings a copy of what is forgotten. `former` is when the stretch before the
-    one that starts here started, 0 when there was none; it ended at `alert.ended`.
+    one that starts here started, 0 when none counted; it ended at `alert.ended`.
     """
 
     kind: ChangeKind

@@ -138,10 +138,9 @@ class Grouper:
             if self._is_joinable(incident, at):
                 _weigh(clues, incident, hit, score=same_score(at - hit.last))
         reaches, (low, high) = self._reaches_and_window_of(entity)
-        for onset, name, identifier in [entry for entry in self._between(scope, at - high, at - low) if entry[1] in reaches]:
-            incident, hit = places[name][identifier]
-            if name != entity and self._is_joinable(incident, at):
-                _weigh(clues, incident, hit, score=spread_score(reaches[name], at - onset))
+        for incident, hit in self._hits_within(reaches, scope, at - high, last=at - low):
+            if hit.entity != entity and self._is_joinable(incident, at):
+                _weigh(clues, incident, hit, score=spread_score(reaches[hit.entity], at - hit.onset))
         return clues
 
     def _add_undeclared(self, clues: _Clues, scope: tuple[str, ...], entity: str, *, at: Instant) -> None:
@@ -156,10 +155,16 @@ class Grouper:
             if self._is_joinable(incident, at):
                 _weigh(clues, incident, hit, score=spread_score(unseen_reach(level, self._levels.get(name)), at - onset))
 
-    def _between(self, scope: tuple[str, ...], first: Instant, last: Instant) -> list[_Entry]:
-        """Answer the hits of a scope whose onset lies between two instants, both included."""
-        hits = self._onsets[scope].hits
-        return hits[bisect_left(hits, (first, "", "")) : bisect_left(hits, (last + 1, "", ""))]
+    def _hits_within(
+        self, reaches: dict[str, Reach], scope: tuple[str, ...], first: Instant, *, last: Instant
+    ) -> list[tuple[Incident, Hit]]:
+        """Answer the hits of these entities whose onset lies between two instants, both included; whichever index is shorter is walked."""
+        places, hits = self._places[scope], self._onsets[scope].hits
+        low, high = bisect_left(hits, (first, "", "")), bisect_left(hits, (last + 1, "", ""))
+        if high - low <= len(reaches):
+            return [places[name][identifier] for _, name, identifier in hits[low:high] if name in reaches]
+        known = [places[name].values() for name in reaches if name in places]
+        return [found for here in known for found in here if first <= found[1].onset <= last]
 
     def _is_joinable(self, incident: Incident, at: Instant) -> bool:
         return incident.is_live and abs(at - incident.last_new) <= self._grouping.window
