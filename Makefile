@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs bench simulate chaos-embedded night clean
+.PHONY: help setup demo test check docs bench simulate kafka chaos-embedded night clean
 
 help: ## tell what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,9 @@ bench: setup ## speed, memory and restore against their targets
 
 simulate: setup ## random workloads, splits and crashes on virtual time
 	@$(PYTHON) -m tests.simulation
+
+kafka: setup ## a Kafka broker on this machine, without Docker, until Ctrl-C
+	@$(PYTHON) -m loadtest.broker
 
 chaos-embedded: setup ## kill the embedded service again and again; nothing may be lost or doubled
 	@$(PYTHON) -m loadtest.chaos_embedded
