@@ -57,7 +57,7 @@ def jars() -> Path:
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as unfinished:
         resolved = Path(unfinished) / "jars"
-        command = ["mvn", "-q", "-B", "-f", POM, _PLUGIN, "-DincludeScope=runtime", f"-DoutputDirectory={resolved}"]
+        command: list[str | Path] = ["mvn", "-q", "-B", "-f", POM, _PLUGIN, "-DincludeScope=runtime", f"-DoutputDirectory={resolved}"]
         _checked(command, "Maven could not resolve the broker's jars")
         with suppress(FileExistsError):  # another process was quicker
             resolved.rename(folder)
