@@ -321,7 +321,7 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("kafka: {}", "s.yaml:1:1: error: unknown key 'kafka'"),
+        ("redis: {}", "s.yaml:1:1: error: unknown key 'redis'"),
         ("http: {listen: 8080}", "s.yaml:1:16: error: http.listen must be text, not the number 8080 (put it in quotes)"),
         ("http: {listen: x}", "s.yaml:1:16: error: http.listen must be an address and a port such as 127.0.0.1:8080, not 'x'"),
         (

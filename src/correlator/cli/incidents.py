@@ -40,7 +40,7 @@ def incidents(*, config: str | None, embedded: Path | None, follow: bool, as_jso
 
 async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
     newest: dict[bytes, bytes] = {}
-    async with opened_log(embedded, must_exist=True) as log:
+    async with opened_log(settings, embedded, must_exist=True) as log:
         async for key, body in _documents(log, settings, is_endless=False):
             newest.pop(key, None)
             if body is not None:
@@ -53,7 +53,7 @@ async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> 
 
 
 async def _follow(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
-    async with opened_log(embedded, must_exist=True) as log:
+    async with opened_log(settings, embedded, must_exist=True) as log:
         async for _, body in _documents(log, settings, is_endless=True):
             if body is not None:
                 click.echo(body if as_json else one_line(msgspec.json.decode(body, type=IncidentDocument)))

@@ -57,7 +57,7 @@ def _is_recording(settings: Settings, name: str) -> bool:
 
 async def _publish(settings: Settings, embedded: Path | None, topic: str, *, batches: Iterator[Records], marks_end: bool) -> int:
     topics = Topics(settings.prefix)
-    async with opened_log(embedded) as log:
+    async with opened_log(settings, embedded) as log:
         raw = {known.name: known.partitions for known in settings.topics}
         await log.open_topics([known for known in topics.settings(raw, 1) if known.name in {topics.raw(name) for name in raw}])
         return await publish_batches(log, topics.raw(topic), batches, marks_end=marks_end)

@@ -62,7 +62,9 @@ class CorrelateTask:
         while True:
             batch = await self._reader.poll(max_records=FRAMES_MOST, timeout_ms=POLL_MS)
             if len(batch):
-                await self._take(batch.values, batch.offsets[-1] + 1)
+                await self._take(batch.values, self._reader.position)
+            else:
+                self.position = self._reader.position  # what is left were holes, such as the markers of Kafka's transactions
 
     async def close(self) -> None:
         """Let go of reader and writer."""

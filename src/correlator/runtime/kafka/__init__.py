@@ -4,7 +4,7 @@ One client serves a log's questions (topics, bounds, positions), each reader has
 each writer is a producer of its own: what fences it, and what is thrown away with it, is its transactional id.
 """
 
-from correlator.runtime.kafka.access import Access
+from correlator.runtime.kafka.access import Access, access_of
 from correlator.runtime.kafka.log import KafkaLog
 
-__all__ = ["Access", "KafkaLog"]
+__all__ = ["Access", "KafkaLog", "access_of"]

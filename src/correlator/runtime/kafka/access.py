@@ -1,10 +1,15 @@
 """Access: where the brokers are and how to prove who we are; secrets go in and never come out as text."""
 
+import os
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from correlator.config.settings import KafkaSettings, SaslSettings, TlsSettings
+from correlator.runtime.ports import Refused
 
 REQUEST_PATIENCE_MS: Final = 10_000
 """How long one request may take. A broker answers in milliseconds, a coordinator that moves in seconds."""
@@ -57,3 +62,41 @@ class Access(msgspec.Struct, frozen=True):
             found["sasl_plain_username"] = self.login.username
             found["sasl_plain_password"] = self.login.password
         return found
+
+
+def access_of(settings: KafkaSettings) -> Access:
+    """Read certificates and the password that the settings name. Raises Refused, and says which cannot be used."""
+    tls = None if settings.tls is None else _context(settings.tls)
+    return Access(settings.bootstrap, tls, None if settings.sasl is None else _login(settings.sasl))
+
+
+def _context(settings: TlsSettings) -> ssl.SSLContext:
+    place = "ca"
+    try:
+        context = ssl.create_default_context(cafile=settings.ca)
+        if settings.cert is not None:
+            place = "cert"
+            context.load_cert_chain(settings.cert, settings.key, password=_no_passphrase)
+    except (OSError, ValueError) as error:
+        named = settings.ca if place == "ca" else ", ".join(filter(None, (settings.cert, settings.key)))
+        raise Refused(f"kafka.tls.{place}: {named}: cannot be used: {getattr(error, 'strerror', None) or error}") from error
+    return context
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the key has a passphrase; write it without one, readable by this user alone")
+
+
+def _login(settings: SaslSettings) -> Login:
+    if settings.password_env is not None:
+        password = os.environ.get(settings.password_env)
+        if not password:
+            raise Refused(f"kafka.sasl.password_env: the environment has no {settings.password_env}, or it is empty")
+        return Login(settings.mechanism, settings.username, password)
+    assert settings.password_file is not None, "the settings were checked"
+    try:
+        password = Path(settings.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise Refused(f"kafka.sasl.password_file: {settings.password_file}: cannot be read: {reason}") from None
+    return Login(settings.mechanism, settings.username, password)
