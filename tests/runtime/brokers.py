@@ -1,32 +1,16 @@
-"""A real broker for tests, and a view of its log in which every storage has names of its own."""
+"""A view of a log in Kafka in which every storage has names of its own."""
 
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import msgspec
-import pytest
 
 from correlator.runtime.kafka import Access, KafkaLog
 from correlator.runtime.ports import Batch, Log, Messages, PortError, Position, Reader, TopicPartition, TopicSettings, Writer
 
-from loadtest.broker import Broker, BrokerError, running
-
 _numbers: Final = itertools.count()
-
-
-@contextmanager
-def broker_or_skip() -> Iterator[Broker]:
-    """Run a broker; on CI one that cannot be had is a failure, elsewhere the tests that need it are skipped."""
-    try:
-        with running() as broker:
-            yield broker
-    except BrokerError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"no Kafka broker: {error}")
-        pytest.skip(f"no Kafka broker: {error}")
 
 
 class Storage:

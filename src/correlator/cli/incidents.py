@@ -67,15 +67,19 @@ async def _documents(log: Log, settings: Settings, *, is_endless: bool) -> Async
     ends = [(await log.bounds(tp)) for tp in partitions]
     for reader, (first, _) in zip(readers, ends, strict=True):
         reader.seek(first)
-    while True:
-        for reader, (_, end) in zip(readers, ends, strict=True):
-            if not is_endless and reader.position >= end:
-                continue
-            batch = await reader.poll(max_records=_RECORDS, timeout_ms=_POLL_MS)
-            for key, body in zip(batch.keys, batch.values, strict=True):
-                yield key or b"", body
-        if not is_endless and all(reader.position >= end for reader, (_, end) in zip(readers, ends, strict=True)):
-            return
+    try:
+        while True:
+            for reader, (_, end) in zip(readers, ends, strict=True):
+                if not is_endless and reader.position >= end:
+                    continue
+                batch = await reader.poll(max_records=_RECORDS, timeout_ms=_POLL_MS)
+                for key, body in zip(batch.keys, batch.values, strict=True):
+                    yield key or b"", body
+            if not is_endless and all(reader.position >= end for reader, (_, end) in zip(readers, ends, strict=True)):
+                return
+    finally:
+        for reader in readers:
+            await reader.close()
 
 
 async def _partitions(log: Log, topic: str) -> int:

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from correlator.runtime.kafka.access import REQUEST_PATIENCE_MS, RETRY_MS, Access
 from correlator.runtime.kafka.errors import port_error, told
-from correlator.runtime.ports import Refused, Transient
+from correlator.runtime.ports import Refused
 
 T = TypeVar("T")
 
@@ -32,20 +32,24 @@ class Client:
 
     async def open(self) -> None:
         """Find the brokers. Raises Transient when none answers within seconds, Refused when they do not want us."""
+        nobody = f"no Kafka broker answers at {self._access}"
         try:
             async with asyncio.timeout(FIRST_CONTACT_S):
                 await self._client.bootstrap()
-        except (KafkaError, TimeoutError) as error:
+        except TimeoutError as error:
             await self._client.close()
-            await self._tell_why_not()
-            raise Transient(f"no Kafka broker answers at {self._access}") from error
+            raise port_error(error, nobody) from error
+        except KafkaError as error:
+            await self._client.close()
+            await self._tell_why_not(nobody)
+            raise port_error(error, nobody) from error
 
-    async def _tell_why_not(self) -> None:
+    async def _tell_why_not(self, nobody: str) -> None:
         """Try once more by hand: aiokafka tells why a broker did not let us in to its log only. Raises Refused or Transient."""
         host, _, port = self._access.bootstrap[0].rpartition(":")
         options = self._access.options()
         del options["bootstrap_servers"], options["retry_backoff_ms"]
-        with told(f"no Kafka broker answers at {self._access}"):
+        with told(nobody):
             async with asyncio.timeout(FIRST_CONTACT_S):
                 connection = await create_conn(host.strip("[]"), int(port), **options)
             connection.close()
