@@ -96,16 +96,15 @@ def free_port() -> int:
 class Broker:
     """One broker in a folder of its own. Its port stays the same when it is killed and started again."""
 
-    def __init__(
-        self, folder: Path, *, settings: Mapping[str, str] | None = None, listener: str = "PLAINTEXT", users: tuple[str, ...] = ()
-    ) -> None:
-        """`settings` are the broker's own, beside or instead of `SETTINGS`; `listener` is its security protocol.
+    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None, secure: str = "", users: tuple[str, ...] = ()) -> None:
+        """`settings` are the broker's own, beside or instead of `SETTINGS`.
 
-        `users` are SCRAM credentials as Kafka's StorageTool takes them.
+        `secure` names the security protocol of a second listener, at `secure_port`, where one is wanted; what that needs stands in
+        `settings`. `users` are SCRAM credentials as Kafka's StorageTool takes them.
         """
         self.folder = folder
-        self.port, self._controller_port = free_port(), free_port()
-        self._listener = listener
+        self.port, self.secure_port, self._controller_port = free_port(), free_port(), free_port()
+        self._secure = secure
         self._settings = {**SETTINGS, **(settings or {})}
         self._users = users
         self._server: subprocess.Popen[bytes] | None = None
@@ -138,10 +137,13 @@ class Broker:
         return ["java", *_HEAP, "-cp", f"{jars()}/*", main]
 
     def _all_settings(self) -> dict[str, str]:
+        ports = {"PLAINTEXT": self.port, "CONTROLLER": self._controller_port}
+        protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
+        if self._secure:
+            ports[self._secure], protocols[self._secure] = self.secure_port, self._secure
         return {
-            "listeners": f"{self._listener}://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller_port}",
-            "inter.broker.listener.name": self._listener,
-            "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,{self._listener}:{self._listener}",
+            "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items()),
+            "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{self._controller_port}",
             "log.dirs": str(self.folder / "storage"),
             **self._settings,

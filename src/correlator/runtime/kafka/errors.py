@@ -1,6 +1,7 @@
 """What aiokafka raises, by what comes next."""
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -35,6 +36,8 @@ def port_error(error: Exception, doing: str) -> PortError:
         return Fenced(f"{doing}: a newer writer has taken over")
     if isinstance(error, _FULL):
         return Full(f"{doing}: the broker cannot write to its disk")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Refused(f"{doing}: {error.verify_message}: check `kafka.tls.ca` and that the broker's certificate names its address")
     for kind, advice in _REFUSED_ADVICE.items():
         if isinstance(error, kind):
             return Refused(f"{doing}: {_text(error)}: {advice}")

@@ -1,7 +1,8 @@
 """The reader: one partition by fetches of its own, the next one under way while the last is taken."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka import errors
 from aiokafka.protocol.fetch import FetchRequest
@@ -9,19 +10,27 @@ from aiokafka.protocol.fetch import FetchRequest
 from correlator.runtime.kafka.client import Client, check
 from correlator.runtime.kafka.records import batch_of
 from correlator.runtime.ports import Batch, OffsetOutOfRange, TopicPartition
-from correlator.runtime.segments import rows_of
+from correlator.runtime.segments import joined, rows_of
 
 if TYPE_CHECKING:
     from correlator.runtime.kafka.log import KafkaLog
 
 READ_COMMITTED: Final = 1
-_FETCH_BYTES: Final = 4 * 1024 * 1024
-"""Of one fetch; a larger record comes all the same, alone. A reader holds two."""
+_FETCH_BYTES: Final = 1024 * 1024
+"""Of one answer; a larger record comes all the same, alone. Larger answers cost more a byte: they are copied through cold memory."""
+_AHEAD_BYTES: Final = 4 * 1024 * 1024
+"""Of the answers that are taken together where a backlog waits: large batches make few transactions. A reader holds two of these."""
 _WAIT_MS: Final = 500
 """How long a broker may hold a fetch back until there is something: as long as that, a reader that is idle costs nothing."""
 _ABORTED_SINCE: Final = 11  # from this version of the answer on, one more column follows the aborted transactions
 
-_Fetched = tuple[Batch, int]
+
+class _Fetched(NamedTuple):
+    """Committed records, the offset behind all that the broker gave, and how many bytes that was."""
+
+    batch: Batch
+    end: int
+    size: int
 
 
 class KafkaReader:
@@ -85,7 +94,7 @@ class KafkaReader:
         assert self._fetching is not None
         fetching, self._fetching = self._fetching, None
         self._has_looked = False  # after an error, the next poll waits for its answer too
-        self._ahead, self._behind = fetching.result()
+        self._ahead, self._behind, _ = fetching.result()
         self._taken, self._has_looked = 0, True
         if len(self._ahead):
             self._fetch_next()
@@ -111,10 +120,15 @@ class KafkaReader:
             client = Client(self._log.access)
             await client.open()
             self._client = client
-        client = self._client
-        return await client.patiently(f"reading {self._tp.topic}-{self._tp.partition}", lambda: self._asked(client, offset, wait_ms))
+        doing = f"reading {self._tp.topic}-{self._tp.partition}"
+        parts = [await self._client.patiently(doing, partial(self._asked, self._client, offset, wait_ms=wait_ms))]
+        size = parts[0].size
+        while parts[-1].size > _FETCH_BYTES / 2 and size < _AHEAD_BYTES:
+            parts.append(await self._client.patiently(doing, partial(self._asked, self._client, parts[-1].end, wait_ms=0)))
+            size += parts[-1].size
+        return _Fetched(joined([part.batch for part in parts]), parts[-1].end, size)
 
-    async def _asked(self, client: Client, offset: int, wait_ms: int) -> _Fetched:
+    async def _asked(self, client: Client, offset: int, *, wait_ms: int) -> _Fetched:
         topic, number = self._tp
         try:
             leader = (await self._log.partition(self._tp)).leaders[number]
@@ -122,7 +136,7 @@ class KafkaReader:
             answer = await client.ask(request, leader)
             check(getattr(answer, "error_code", 0))
             if not answer.topics:
-                return Batch(), offset  # a quota of the broker's: later
+                return _Fetched(Batch(), offset, 0)  # a quota of the broker's: later
             [(_, [(_, code, *columns)])] = answer.topics
             check(code)
         except errors.OffsetOutOfRangeError:
@@ -132,7 +146,7 @@ class KafkaReader:
             self._log.forget(topic)  # the leader moved, perhaps
             raise
         aborted = columns[3] if answer.API_VERSION >= _ABORTED_SINCE else columns[-2]
-        return batch_of(columns[-1], aborted or (), start=offset)
+        return _Fetched(*batch_of(columns[-1], aborted or (), start=offset), len(columns[-1]))
 
     async def _refuse(self, offset: int) -> None:
         """Raise OffsetOutOfRange, unless the log moved between the two questions."""
