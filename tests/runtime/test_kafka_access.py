@@ -93,7 +93,7 @@ async def test_a_wrong_password_is_refused_and_never_repeated(
 
 
 async def test_a_broker_of_another_authority_is_not_trusted(settings: KafkaSettings) -> None:
-    with pytest.raises(Refused, match="unable to get local issuer certificate: check `kafka.tls.ca`"):
+    with pytest.raises(Refused, match=r"unable to get local issuer certificate: check `kafka.tls.ca`"):
         await KafkaLog.open(access_of(settings.model_copy(update={"tls": TlsSettings()})))
 
 

@@ -13,7 +13,7 @@ from correlator.runtime.kafka.access import Access
 from correlator.runtime.kafka.client import Client, check, refuse_unknown
 from correlator.runtime.kafka.reader import READ_COMMITTED, KafkaReader
 from correlator.runtime.kafka.topics import Topic, create, describe, refuse_difference
-from correlator.runtime.kafka.writer import KafkaWriter
+from correlator.runtime.kafka.writer import PATIENCE_MS, TRANSACTION_MS, KafkaWriter
 from correlator.runtime.ports import Position, Refused, TopicPartition, TopicSettings
 
 _EARLIEST, _LATEST = -2, -1
@@ -22,8 +22,10 @@ _EARLIEST, _LATEST = -2, -1
 class KafkaLog:
     """The log of a Kafka cluster. Belongs to one event loop; any number of processes may have one."""
 
-    def __init__(self, access: Access, client: Client, *, replication: int | None) -> None:
+    def __init__(self, access: Access, client: Client, *, replication: int | None, transaction_ms: int, patience_ms: int) -> None:
         self.access = access
+        self.transaction_ms = transaction_ms
+        self.patience_ms = patience_ms
         self._client = client
         self._replication = replication
         self._topics: dict[str, Topic] = {}
@@ -31,14 +33,17 @@ class KafkaLog:
         self._wrote: dict[TopicPartition, int] = {}
 
     @classmethod
-    async def open(cls, access: Access, *, replication: int | None = None) -> "KafkaLog":
+    async def open(
+        cls, access: Access, *, replication: int | None = None, transaction_ms: int = TRANSACTION_MS, patience_ms: int = PATIENCE_MS
+    ) -> "KafkaLog":
         """Find the brokers. Topics are created with `replication` replicas, or with three where there are as many brokers.
 
+        Brokers drop a transaction that is open for longer than `transaction_ms`; a writer waits `patience_ms` for them.
         Raises Transient when no broker answers within seconds, Refused when they do not let us in.
         """
         client = Client(access)
         await client.open()
-        return cls(access, client, replication=replication)
+        return cls(access, client, replication=replication, transaction_ms=transaction_ms, patience_ms=patience_ms)
 
     async def close(self) -> None:
         """See `Log.close`."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer
@@ -22,7 +23,7 @@ _BATCH_BYTES: Final = 512 * 1024
 """Of one batch, which one produce request carries per partition: below any broker's limit (1 MB); a larger record goes alone."""
 TRANSACTION_MS: Final = 10_000
 """The broker drops a transaction open for longer: until then, one dead writer holds up every reader of its partitions."""
-_PATIENCE_S: Final = 15.0
+PATIENCE_MS: Final = 15_000
 _CLOSE_PATIENCE_S: Final = 2.0
 _NO_HEADERS: Final[list[tuple[str, bytes]]] = []
 
@@ -55,7 +56,7 @@ class KafkaWriter:
         assert self._producer is None, "a writer is started once"
         identity: dict[str, object] = {"enable_idempotence": True}
         if self._id is not None:
-            identity = {"transactional_id": self._id, "transaction_timeout_ms": TRANSACTION_MS}
+            identity = {"transactional_id": self._id, "transaction_timeout_ms": self._log.transaction_ms}
         self._producer = AIOKafkaProducer(**self._log.access.options(), **identity, max_batch_size=_BATCH_BYTES)
         await self._patiently(self._producer.start())
 
@@ -63,7 +64,7 @@ class KafkaWriter:
         """Wait for a step of the producer, which by itself would try for ever; an error, or being cancelled, makes the writer spent."""
         self._is_spent = True
         with told(self._doing):
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._log.patience_ms / 1000):
                 result = await step
         self._is_spent = False
         return result
@@ -141,12 +142,12 @@ class KafkaWriter:
 
         A newer writer would have moved on: our positions then stand elsewhere than where we left them.
         """
-        if time.monotonic() - self._began < TRANSACTION_MS / 1000:
+        if (time.monotonic() - self._began) * 1000 < self._log.transaction_ms:
             return
         for (group, tp), position in self._stood.items():
             if await self._log.committed(group, tp) != position:
                 return
-        raise Transient(f"{self._doing}: the transaction took longer than {TRANSACTION_MS // 1000} s and was dropped") from error
+        raise Transient(f"{self._doing}: the transaction took longer than {self._log.transaction_ms} ms and was dropped") from error
 
     async def abort(self) -> None:
         """See `Writer.abort`."""
@@ -165,9 +166,16 @@ class KafkaWriter:
                     await self._producer.abort_transaction()
                 await self._producer.stop()
         except (KafkaError, TimeoutError, OSError):
-            pass  # what it was doing has failed before, and was told
+            await self._abandon()  # what it was doing has failed before, and was told
         self._hush()
         self._drop()
+
+    async def _abandon(self) -> None:
+        """Cut the connections and end aiokafka's sender, which else would go on trying for ever."""
+        for step in (self._producer.client.close, self._producer._sender.close):  # noqa: SLF001 - stop() waits for what never comes
+            with suppress(KafkaError, TimeoutError, OSError):
+                async with asyncio.timeout(_CLOSE_PATIENCE_S / 2):
+                    await step()
 
     def _hush(self) -> None:
         """Take note of the error that ended a transaction: aiokafka keeps it in a future of its own, which else complains of neglect."""
