@@ -22,7 +22,7 @@ POM: Final = ROOT / "deploy" / "kafka" / "pom.xml"
 CACHE: Final = ROOT / ".kafka"
 CLUSTER_ID: Final = "Y29ycmVsYXRvci10ZXN0MQ"  # any 16 bytes; storage is formatted anew for every broker
 _PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-_PACKAGES: Final = {"java": "openjdk-17-jre-headless", "mvn": "maven"}
+_PACKAGES: Final = {"java": "default-jre-headless", "mvn": "maven"}
 _JAVA_LEAST: Final = 17
 _HEAP: Final = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info")
 _STARTED: Final = "Kafka Server started"
@@ -61,8 +61,9 @@ def jars() -> Path:
         resolved = Path(unfinished) / "jars"
         command: list[str | Path] = ["mvn", "-q", "-B", "-f", POM, _PLUGIN, "-DincludeScope=runtime", f"-DoutputDirectory={resolved}"]
         _checked(command, "Maven could not resolve the broker's jars")
-        with suppress(FileExistsError):  # another process was quicker
+        with suppress(OSError):
             resolved.rename(folder)
+    assert folder.exists(), "ours, or that of another process that was quicker"
     return folder
 
 

@@ -347,7 +347,7 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
         ),
         ("kafka: {bootstrap: []}", "s.yaml:1:8: error: kafka names no broker; leave 'bootstrap' out for 127.0.0.1:9092"),
         ("kafka: {tls: {key: k}}", "s.yaml:1:14: error: kafka.tls has a 'key' without a 'cert'; name both"),
-        ("kafka: {sasl: }", "s.yaml:1:9: error: missing key 'username' in kafka.sasl"),
+        ("kafka: {sasl: }", "s.yaml:1:15: error: missing key 'username' in kafka.sasl"),
         (
             "kafka: {sasl: {username: a}}",
             "s.yaml:1:15: error: kafka.sasl needs a password: name either 'password_file' or 'password_env'",

@@ -6,12 +6,26 @@ from time import monotonic
 from typing import Final
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition as KafkaPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from correlator.runtime.kafka import Access, KafkaLog
 from correlator.runtime.kafka.topics import settings_of
-from correlator.runtime.ports import Fenced, Log, Messages, Position, Refused, TopicPartition, TopicSettings, Transient, Writer
+from correlator.runtime.ports import (
+    Fenced,
+    Log,
+    Messages,
+    OffsetOutOfRange,
+    Position,
+    Refused,
+    TopicPartition,
+    TopicSettings,
+    Transient,
+    Writer,
+)
+from correlator.runtime.restore import read_until
 from correlator.runtime.topics import Topics
 
 from loadtest.broker import Broker
@@ -178,7 +192,7 @@ async def test_a_record_larger_than_a_batch_goes_alone(log: KafkaLog) -> None:
 
 async def test_a_record_beyond_the_limit_is_refused_with_what_to_change(log: KafkaLog) -> None:
     writer = await started(log)
-    with pytest.raises(Refused, match=r"writing as kafka-test: MessageSizeTooLarge.*: raise the topic's max\.message\.bytes"):
+    with pytest.raises(Refused, match=r"writing as kafka-test: .*MessageSizeTooLargeError: raise the topic's max\.message\.bytes"):
         await write(writer, b"x" * (LARGEST + 1), position=5)
     await writer.close()
 
@@ -202,6 +216,43 @@ def test_topics_are_created_for_what_they_carry() -> None:
     assert wanted["p.frames"]["max.message.bytes"] == str(16 * 1024 * 1024)
     compacted = {name for name, settings in wanted.items() if settings.get("cleanup.policy") == "compact"}
     assert compacted == {"p.control", "p.checkpoints", "p.incidents", "p.alerts"}
+
+
+async def test_a_reader_comes_to_the_end_over_what_was_aborted(log: KafkaLog) -> None:
+    first = (await log.bounds(EVENTS))[1]
+    writer = await started(log)
+    await write(writer, b"kept", position=6)
+    await writer.begin()
+    await writer.send(EVENTS, Messages([b"z" * 600_000] * 3))
+    await writer.abort()
+    await writer.close()
+    await (await started(log)).close()  # what the last one left is settled now
+    _, end = await log.bounds(EVENTS)
+    reader = log.reader(EVENTS)
+    reader.seek(first)
+    found = [value async for batch in read_until(reader, EVENTS, end=end, most=100) for value in batch.values]
+    assert found == [b"kept"]
+    assert reader.position == end
+    await reader.close()
+
+
+async def test_a_position_below_the_first_record_is_out_of_range(log: KafkaLog, broker: Broker) -> None:
+    writer = await started(log)
+    await write(writer, b"old", position=7)
+    await writer.close()
+    await (await started(log)).close()  # what the last one left is settled now
+    first, end = await log.bounds(EVENTS)
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await admin.start()
+    await admin.delete_records({KafkaPartition(*EVENTS): RecordsToDelete(before_offset=end)})
+    await admin.close()
+    reader = log.reader(EVENTS)
+    reader.seek(first)
+    with pytest.raises(OffsetOutOfRange) as caught:
+        await reader.poll(max_records=1, timeout_ms=0)
+    assert (caught.value.first, caught.value.end) == (end, end) == await log.bounds(EVENTS)
+    assert reader.position == first
+    await reader.close()
 
 
 async def test_records_of_any_time_are_taken(log: KafkaLog) -> None:

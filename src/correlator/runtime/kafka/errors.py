@@ -12,6 +12,7 @@ from correlator.runtime.ports import Fenced, Full, PortError, Refused, Transient
 
 _FENCED: Final = (errors.ProducerFenced, errors.InvalidProducerEpoch)
 _FULL: Final = (errors.KafkaStorageError,)
+_UNREACHABLE: Final = (errors.KafkaConnectionError, errors.NodeNotReadyError, errors.StaleMetadata)
 _REFUSED_ADVICE: Final[dict[type[Exception], str]] = {
     errors.TopicAuthorizationFailedError: "allow this user to read, write, describe and create the topics of the prefix",
     errors.GroupAuthorizationFailedError: "allow this user to read the groups of the prefix",
@@ -25,7 +26,7 @@ _REFUSED_ADVICE: Final[dict[type[Exception], str]] = {
     errors.InvalidReplicationFactorError: "set `kafka.replication` to at most the number of brokers",
     errors.PolicyViolationError: "create the topics beforehand, as the broker's policy wants them",
     errors.InvalidTransactionTimeout: "raise the broker's transaction.max.timeout.ms",
-    errors.IncompatibleBrokerVersion: "Kafka 2.5 or newer is needed",
+    errors.IncompatibleBrokerVersion: "this broker is too old or too new",
     errors.InvalidTopicError: "choose another name or prefix",
 }
 
@@ -47,7 +48,10 @@ def port_error(error: Exception, doing: str) -> PortError:
 def _text(error: Exception) -> str:
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return "no answer in time"
-    return f"{type(error).__name__.removesuffix('Error')} {error}".strip()
+    if isinstance(error, _UNREACHABLE):
+        return "no broker answers"
+    name, text = type(error).__name__, str(error)
+    return text if name in text else f"{name} {text}".strip()
 
 
 @contextmanager
