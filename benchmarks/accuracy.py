@@ -21,11 +21,11 @@ import orjson
 
 from correlator.config.load import load_topology
 from correlator.correlate.machine import Effects, Machine
+from correlator.correlate.render import Stretch
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame
 from correlator.intake.pipeline import Intake
-from correlator.model.calendar import parse_rfc3339
-from correlator.model.incident import AlertDocument, Why
+from correlator.model.incident import Why
 from correlator.model.rule import RuleSet
 from correlator.model.topology import EdgeKind, Topology
 
@@ -105,7 +105,7 @@ def _topology(storm: Storm) -> Topology:
 def by_machine(scene: Scene) -> Grouping:
     """Let the real machine judge."""
     machine = Machine(scene.control, guesses=False)
-    stretches: list[AlertDocument] = []
+    stretches: list[Stretch] = []
     opened: dict[Hashable, Sequence[str]] = {}
     seconds = 0.0
     for frame in scene.frames:
@@ -125,8 +125,8 @@ def _note_opened(effects: Effects, opened: dict[Hashable, Sequence[str]]) -> Non
             opened[identifier] = [cause.entity for cause in document.root_causes]
 
 
-def _key_of(stretch: AlertDocument) -> Key:
-    return frozenset(stretch.labels.items()), parse_rfc3339(stretch.starts_at)[0]
+def _key_of(stretch: Stretch) -> Key:
+    return frozenset(stretch.labels.items()), stretch.started
 
 
 def _key(raised: Raised) -> Key:

@@ -1,5 +1,6 @@
 """`correlator replay` beside the floor, on the same million events: `python -m benchmarks.offline [--rounds 5]`."""
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,11 +19,12 @@ def replay(folder: Path) -> tuple[int, float]:
 
 
 def main() -> None:
-    """Run the rounds and print the table."""
+    """Run the rounds and print the table; exits 1 when the target is missed."""
     chosen = options(__doc__ or "")
     folder = bench_storm(Settings(events=chosen.events, seed=chosen.seed))
     costs = run_rounds(chosen.rounds, folder / "events.jsonl", lambda _: replay(folder))
     print(table("replay", costs, TARGET))
+    sys.exit(TARGET.exit_code(costs.median_of_ratios))
 
 
 if __name__ == "__main__":

@@ -25,16 +25,20 @@ Line = dict[str, Any]
 
 
 class Target(msgspec.Struct, frozen=True):
-    """CPU as a multiple of the floor's: what must hold, and what is aimed at."""
+    """A figure of which less is better (CPU as a multiple of the floor's, bytes, seconds): what must hold, and what is aimed at."""
 
     must: float
     aim: float
 
-    def verdict(self, ratio: float) -> str:
-        """Where a ratio stands."""
-        if ratio <= self.aim:
+    def verdict(self, figure: float) -> str:
+        """Where a figure stands."""
+        if figure <= self.aim:
             return "aim met"
-        return "must met" if ratio <= self.must else "MISSED"
+        return "must met" if figure <= self.must else "MISSED"
+
+    def exit_code(self, figure: float) -> int:
+        """What a benchmark ends with: 1 when the figure misses what must hold, not a number included."""
+        return 0 if figure <= self.must else 1
 
 
 class Costs(msgspec.Struct, frozen=True):

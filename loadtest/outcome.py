@@ -1,6 +1,6 @@
 """What a run left in the embedded log, read by SQL and MessagePack alone: nothing here imports the code under test.
 
-The layout read here is that of schema 1: partitions, segments of columns, and the rows of compacted topics by key.
+The layout read here is that of schema 2: partitions, segments of columns, and the rows of compacted topics by key.
 """
 
 import sqlite3

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from correlator.correlate.machine import Machine
+from correlator.correlate.render import Stretch
 from correlator.frames.codec import decode_frame, encode_frame
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame, FrameKind
 from correlator.intake.pipeline import Intake
-from correlator.model.incident import AlertDocument, Decision, IncidentDocument
+from correlator.model.incident import Decision, IncidentDocument
 from correlator.model.instant import Instant, parse_duration
 from correlator.model.rule import AlertRule, RuleSet
 from correlator.model.topology import Edge, EdgeKind, Node, NodeKind, Topology
@@ -93,8 +94,8 @@ class Outcome(msgspec.Struct):
 
     incidents: dict[str, IncidentDocument] = {}
     revisions: list[IncidentDocument] = []
-    stretches: list[AlertDocument] = []
-    open_stretches: list[AlertDocument] = []
+    stretches: list[Stretch] = []
+    open_stretches: list[Stretch] = []
     decisions: list[Decision] = []
 
 

@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 
 from correlator.cli import main
 
-from tests.cli.story import tell
+from tests.cli.program import correlator
+from tests.cli.story import SETTINGS, tell
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -49,3 +50,14 @@ def golden() -> Golden:
         assert text == path.read_text(encoding="utf-8"), f"{name} changed; UPDATE_GOLDEN=1 writes it anew"
 
     return compared
+
+
+@pytest.fixture
+def judged(story: Path) -> Path:
+    """A log in which the story is published and judged."""
+    (story / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
+    options = ("--embedded", "log", "--config", "settings.yaml")
+    assert correlator("publish", *options, "events.jsonl", cwd=story).returncode == 0
+    ended = correlator("run", *options, "--until-idle", "--listen", "off", cwd=story)
+    assert ended.returncode == 0, ended.stderr
+    return story / "log"

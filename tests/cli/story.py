@@ -15,6 +15,13 @@ services:
 RULES = """\
 grouping: {settle: 30s}
 """
+SETTINGS = """\
+rules: [rules.yaml]
+topology: [topology.yaml]
+topics:
+  - {name: events, arrival: item}
+  - {name: others, arrival: item, partitions: 2}
+"""
 
 
 def an_event(after_s: int, status: str = "firing", **labels: str) -> dict[str, object]:

@@ -42,6 +42,12 @@ def test_standard_input_is_checked(call: Call) -> None:
     assert result.stdout.startswith("<stdin>:1:")
 
 
+def test_without_paths_and_default_folders_there_is_nothing_to_check(call: Call) -> None:
+    result = call("check")
+    assert result.exit_code == 2
+    assert result.stdout.startswith("rules: error: no such file or folder\ntopologies: error: no such file or folder\n")
+
+
 def test_without_paths_the_default_folders_are_checked(call: Call, story: Path) -> None:
     (story / "rules").mkdir()
     (story / "rules.yaml").rename(story / "rules" / "ours.yaml")

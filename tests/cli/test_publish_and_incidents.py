@@ -5,31 +5,14 @@ import signal
 import subprocess
 from pathlib import Path
 
-import pytest
+from correlator.cli.plural import counted
+from correlator.model.instant import HOUR
+from correlator.runtime.embedded import wall_clock
 
 from loadtest.outcome import Outcome, records_in
 from tests.cli.conftest import Call, Golden
 from tests.cli.program import CORRELATOR, correlator, running
-from tests.cli.story import GOOD, an_event, write_lines
-
-SETTINGS = """\
-rules: [rules.yaml]
-topology: [topology.yaml]
-topics:
-  - {name: events, arrival: item}
-  - {name: others, arrival: item, partitions: 2}
-"""
-
-
-@pytest.fixture
-def judged(story: Path) -> Path:
-    """A log in which the story is published and judged."""
-    (story / "settings.yaml").write_text(SETTINGS, encoding="utf-8")
-    options = ("--embedded", "log", "--config", "settings.yaml")
-    assert correlator("publish", *options, "events.jsonl", cwd=story).returncode == 0
-    ended = correlator("run", *options, "--until-idle", "--listen", "off", cwd=story)
-    assert ended.returncode == 0, ended.stderr
-    return story / "log"
+from tests.cli.story import GOOD, SETTINGS, an_event, write_lines
 
 
 def test_publish_says_how_many_records_went_where(call: Call) -> None:
@@ -144,3 +127,43 @@ def test_publishing_while_the_service_runs_reaches_it(call: Call, story: Path) -
     assert ended.returncode == 0
     with Outcome(story / "log") as outcome:
         assert sum(outcome.items().values()) == len(GOOD)
+
+
+LIVE = "topics: [{name: events}]\n"
+ALERT = {"status": "firing", "labels": {"alertname": "A"}, "startsAt": "2026-01-05T00:00:00Z"}
+HOOK = {"version": "4", "status": "firing", "alerts": [ALERT]}
+
+
+def live(call: Call, story: Path, *events: object, settings: str = LIVE) -> str:
+    (story / "live.yaml").write_text(settings, encoding="utf-8")
+    write_lines(story / "these", events)
+    result = call("publish", "--embedded", "log", "--config", "live.yaml", "these")
+    assert (result.exit_code, result.stdout) == (0, f"{counted(len(events), 'record')} published to events\n")
+    return result.stderr
+
+
+def dated(at: int) -> dict[str, object]:
+    return {**an_event(0), "at": at}
+
+
+def test_a_recording_on_a_live_topic_is_warned_of_once(call: Call, story: Path) -> None:
+    said = live(call, story, *GOOD)
+    assert said.startswith("warning: an event is dated 2026-01-05T00:00:00.000Z, ")
+    assert "topic 'events' is live (`arrival: record`)" in said
+    assert said.count("\n") == 1
+
+
+def test_events_of_another_century_are_warned_of(call: Call, story: Path) -> None:
+    assert "dated 2100-01-01T00:00:00.000Z" in live(call, story, dated(wall_clock()), dated(4_102_444_800_000))
+
+
+def test_events_of_today_are_published_without_a_word(call: Call, story: Path) -> None:
+    assert live(call, story, dated(wall_clock()), dated(wall_clock() - 20 * HOUR), "no JSON") == ""
+
+
+def test_a_webhook_that_began_long_ago_is_said_now(call: Call, story: Path) -> None:
+    assert live(call, story, HOOK) == ""
+
+
+def test_a_recording_on_a_topic_for_recordings_is_published_without_a_word(call: Call, story: Path) -> None:
+    assert live(call, story, *GOOD, settings="topics: [{name: events, arrival: item}]\n") == ""

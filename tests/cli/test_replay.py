@@ -71,6 +71,38 @@ def test_dead_letters_keep_what_was_refused(call: Call, story: Path, golden: Gol
     golden("replay-dead-letters.jsonl", (story / "out" / "dead-letters.jsonl").read_text(encoding="utf-8"))
 
 
+def test_dead_letters_of_several_files_name_their_own(call: Call, story: Path) -> None:
+    write_lines(story / "a", [GOOD[0], "{", GOOD[2]])
+    write_lines(story / "b", [GOOD[1], GOOD[3], "}"])
+    replayed(call, "a", "b")
+    letters = rows(story / "out" / "dead-letters.jsonl")
+    assert [letter["position"] for letter in letters] == [{"file": "a", "line": 2, "item": 0}, {"file": "b", "line": 3, "item": 0}]
+
+
+def test_a_dead_letter_of_a_document_holds_the_bytes_that_stood_there(call: Call, story: Path) -> None:
+    bad = '{\n    "labels" : {"service":"sh\\u006fp"},   "value": 1.50 }'
+    (story / "array.json").write_text(f"[\n  {json.dumps(GOOD[0])},\n  {bad}\n]\n", encoding="utf-8")
+    replayed(call, "array.json")
+    (letter,) = rows(story / "out" / "dead-letters.jsonl")
+    assert letter["value"] == bad
+    assert letter["position"] == {"file": "array.json", "line": 1, "item": 1}
+    (seen,) = [json.loads(line) for line in call("parse", "array.json").stdout.splitlines() if '"rejected"' in line]
+    assert seen["position"] == letter["position"]
+
+
+def test_an_end_without_a_beginning_is_flagged_in_the_funnel_and_by_parse(call: Call, story: Path) -> None:
+    write_lines(story / "ends", [an_event(0, "resolved"), an_event(10, "resolved"), an_event(20), an_event(30, "resolved")])
+    replayed(call, "ends")
+    assert json.loads((story / "out" / "funnel.json").read_bytes())["flagged"] == {"resolved_before_firing": 2}
+    flags = [json.loads(line)["flags"] for line in call("parse", "ends").stdout.splitlines()]
+    assert flags == [["resolved_before_firing"], ["resolved_before_firing"], [], []]
+
+
+def test_a_summary_of_one_says_one(call: Call, story: Path) -> None:
+    write_lines(story / "one", [an_event(0)])
+    assert replayed(call, "one").stdout.startswith("1 item: 1 new\n1 firing stretch in 1 incident, 0 dead letters, ")
+
+
 def test_the_funnel_adds_up(call: Call, story: Path, golden: Golden) -> None:
     replayed(call, "events.jsonl")
     funnel = json.loads((story / "out" / "funnel.json").read_bytes())

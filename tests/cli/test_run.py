@@ -1,12 +1,20 @@
 """`correlator run` as a process: ready, metrics, stop, take-over, mistakes, and a disk without room."""
 
+import asyncio
 import json
 import re
+import signal
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+
+from correlator.model.instant import SECOND
+from correlator.model.rule import RuleSet, TimeRules
+from correlator.runtime.control import newest_control
+from correlator.runtime.embedded import EmbeddedLog
+from correlator.runtime.topics import Topics
 
 from loadtest.checker import Checker, read_lines
 from loadtest.outcome import Outcome, records_in
@@ -140,6 +148,7 @@ WRONG_SETTINGS = {
     "unknown key": "nope: 1\n",
     "wrong type": "topics: 7\n",
     "missing rules": "rules: [nowhere]\n",
+    "a default that is named and missing": "rules: [rules]\n",
     "missing topology": "topology: [nowhere]\n",
     "no YAML": "a: [\n",
     "listen": "http: {listen: nowhere}\n",
@@ -179,3 +188,44 @@ def test_an_address_that_is_taken_stops_it(tmp_path: Path) -> None:
         ended = correlator("run", "--embedded", tmp_path / "b", "--listen", match.group(1))
     assert ended.returncode == 2
     assert f"Error: cannot listen on {match.group(1)}: another program uses this port" in ended.stderr
+
+
+def test_sighup_puts_changed_rules_in_force_and_wrong_ones_never(call: Call, story: Path) -> None:
+    call("publish", "--embedded", "log", "good.jsonl")
+    rules = story / "rules.yaml"
+    with running(story / "log", *QUIET, "--rules", rules) as service:
+        service.until("restored")
+        rules.write_text("time: {reorder: 1h}\n", encoding="utf-8")
+        service.process.send_signal(signal.SIGHUP)
+        assert "rules.yaml:1:17: error: time.reorder must be at most 5m, not 1h" in service.until("reload refused, what was in force stays")
+        service.process.send_signal(signal.SIGHUP)
+        service.until("reload refused")
+        rules.write_text("time: {reorder: 7s}\n", encoding="utf-8")
+        service.process.send_signal(signal.SIGHUP)
+        accepted = service.until("reloaded")
+        assert "is in force now" in accepted
+        service.process.send_signal(signal.SIGHUP)
+        assert "was in force already" in service.until("reloaded")
+        assert service.stopped()[0] == 0
+    assert RuleSet(time=TimeRules(reorder=7 * SECOND)).digest in accepted
+
+
+def test_a_run_with_changed_rules_adopts_them(call: Call, story: Path) -> None:
+    call("publish", "--embedded", "log", "good.jsonl")
+    digests = []
+    for text in ("time: {reorder: 7s}\n", "time: {reorder: 8s}\n"):
+        (story / "rules.yaml").write_text(text, encoding="utf-8")
+        ended = correlator("run", "--embedded", "log", "--rules", "rules.yaml", *QUIET, "--until-idle", cwd=story)
+        assert ended.returncode == 0
+        call("publish", "--embedded", "log", "good.jsonl")
+        digests.append(asyncio.run(control_in(story / "log")))
+    assert digests == [RuleSet(time=TimeRules(reorder=reorder * SECOND)).digest for reorder in (7, 8)]
+
+
+async def control_in(folder: Path) -> str:
+    """Answer the digest of the rules that are in force in a log."""
+    log = await EmbeddedLog.open(folder)
+    control = await newest_control(log, Topics("correlator"))
+    await log.close()
+    assert control is not None
+    return control.rules.digest

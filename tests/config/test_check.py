@@ -28,6 +28,15 @@ def test_sound_files_end_with_0_and_a_summary(folder: Path) -> None:
     assert (result.exit_code, result.output) == (0, "2 files, 1 rule set, 2 services, 1 edge: 0 errors, 0 warnings\n")
 
 
+def test_settings_are_checked_and_counted(folder: Path) -> None:
+    (folder / "live.yaml").write_text("topics: [{name: events, arrival: record}]")
+    result = run("live.yaml")
+    assert (result.exit_code, result.output) == (
+        0,
+        "1 file, 0 rule sets, 0 services, 0 edges, 1 settings file: 0 errors, 0 warnings\n",
+    )
+
+
 def test_warnings_alone_end_with_0(folder: Path) -> None:
     (folder / "a.yaml").write_text("services: {a: {depends_on: [a]}}")
     result = run("a.yaml")
@@ -68,6 +77,7 @@ def test_json_is_one_document() -> None:
         "rule_sets": 1,
         "services": 0,
         "edges": 0,
+        "settings": 0,
         "errors": 1,
         "warnings": 1,
         "problems": [

@@ -261,7 +261,7 @@ def test_any_bytes_give_values_or_a_located_problem(content: bytes) -> None:
     assert all(problem.where.line > 0 for problem in refusals(content))
 
 
-TOP_KEYS = [*RulesFile.model_fields, *TopologyFile.model_fields]
+TOP_KEYS = [*RulesFile.model_fields, *TopologyFile.model_fields, *Settings.model_fields]
 INNER_KEYS = ["match", "name", "from", "to", "x", "of", "depends_on", "runs_on", "service", "<name>", "<<", ""]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["5m", "a=b", "x"])
 PLAIN = st.recursive(
@@ -271,7 +271,7 @@ PLAIN = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([*TOP_KEYS, "topics"]), PLAIN, max_size=4))
+@given(st.dictionaries(st.sampled_from(TOP_KEYS), PLAIN, max_size=4))
 def test_any_values_give_rules_a_topology_or_problems(tmp_path_factory: pytest.TempPathFactory, values: dict[str, object]) -> None:
     text = yaml.safe_dump(values, allow_unicode=True)
     path = tmp_path_factory.getbasetemp() / "any.yaml"
@@ -280,6 +280,28 @@ def test_any_values_give_rules_a_topology_or_problems(tmp_path_factory: pytest.T
     assert loaded.errors or loaded.rules.digest or loaded.topology.digest
     with contextlib.suppress(ConfigError):
         load_settings(str(path))
+
+
+PAIRS = st.recursive(
+    st.sampled_from(["1", "5m", "x", "[x, y]", "[{x: 1}]"]),
+    lambda inner: st.lists(st.tuples(st.sampled_from(["services", "time", "alerts", "x", "y"]), inner), max_size=4).map(
+        lambda pairs: "{" + ", ".join(f"{key}: {value}" for key, value in pairs) + "}"
+    ),
+    max_leaves=12,
+)
+
+
+@given(PAIRS)
+def test_keys_written_twice_anywhere_give_values_that_know_their_places(text: str) -> None:
+    document = read(text.encode(), "a.yaml")
+    assert all(problem.where.line for problem in document.problems)
+    waiting: list[tuple[tuple[str | int, ...], object]] = [((), document.root)]
+    while waiting:
+        path, value = waiting.pop()
+        assert document.mark(path).line == 1
+        if isinstance(value, Mapping):
+            assert len(value.places) == 2 * len(value)
+            waiting += [((*path, key), inner) for key, inner in value.items()]
 
 
 @given(st.text(max_size=30) | st.text(alphabet='a=!~"{},\\ (', max_size=20))
@@ -321,11 +343,12 @@ def test_paths_of_the_brokers_section_are_relative_to_the_file_and_empty_tls_is_
 
 
 def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path) -> None:
-    assert load_settings(None) == Settings()
+    assert Settings().topics == load_settings(None).topics
     path = tmp_path / "correlator.yaml"
-    path.write_text("rules: [r, /etc/r]\nhttp: {listen: '[::1]:0'}\ncheckpoint: {every: 2s}\n")
+    written(tmp_path, r__a="", topologies__a="")
+    path.write_text(f"rules: [r, {tmp_path}/r/a.yaml]\nhttp: {{listen: '[::1]:0'}}\ncheckpoint: {{every: 2s}}\n")
     settings = load_settings(str(path))
-    assert settings.rules == (str(tmp_path / "r"), "/etc/r")
+    assert settings.rules == (str(tmp_path / "r"), str(tmp_path / "r" / "a.yaml"))
     assert settings.topology == (str(tmp_path / "topologies"),)
     assert (settings.http.host, settings.http.port, settings.checkpoint.every) == ("::1", 0, 2 * SECOND)
 
@@ -356,6 +379,9 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
             "kafka: {sasl: {username: a, password: secret}}",
             "s.yaml:1:29: error: unknown key 'password' in kafka.sasl (did you mean 'password_env'?)",
         ),
+        ("rules: [rules]", "s.yaml:1:9: error: rules[0]: no such file or folder: {folder}/rules"),
+        ("topology: [., t/x.yaml]", "s.yaml:1:15: error: topology[1]: no such file or folder: {folder}/t/x.yaml"),
+        ("log_retention: {frames: 6d}", "s.yaml:1:25: error: log_retention.frames must be at least 7d, not 6d"),
         ("topics: []", "s.yaml:1:1: error: the file names no topic to read; leave 'topics' out to read 'events'"),
     ],
 )
@@ -364,7 +390,14 @@ def test_a_mistake_in_settings_is_told(tmp_path: Path, text: str, expected: str)
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         load_settings(str(path))
-    assert str(caught.value) == f"{tmp_path}/{expected}"
+    assert str(caught.value) == f"{tmp_path}/{expected.replace('{folder}', str(tmp_path))}"
+
+
+def test_a_default_folder_that_is_missing_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("topology: []\n")
+    settings = load_settings(str(path))
+    assert (settings.rules, settings.topology) == ((), ())
 
 
 @pytest.mark.parametrize("name", ["rules", "topology", "settings"])

@@ -39,10 +39,14 @@ SYNTAX = {
     "an unknown alias": ("time: *x", "a.yaml:1:7: error: the alias '*x' is not defined above"),
     "a merge of text": ("time: {<<: b}", "a.yaml:1:8: error: '<<' must name a mapping or a list of mappings"),
     "too deep": ("time: " + "[" * 40, "a.yaml:1:38: error: nested deeper than 32 levels"),
-    "a list at the top": ("- a", "a.yaml:1:1: error: the file must be a mapping of rules or of a topology"),
+    "a list at the top": ("- a", "a.yaml:1:1: error: the file must be a mapping of rules, of a topology or of settings"),
     "a key of neither": (
         "servises: {}",
-        "a.yaml:1:1: error: unknown key 'servises', in neither rules nor a topology (did you mean 'services'?)",
+        "a.yaml:1:1: error: unknown key 'servises', in neither rules, a topology nor settings (did you mean 'services'?)",
+    ),
+    "rules and settings in one file": (
+        "prefix: a\ntime: {}",
+        "a.yaml:2:1: error: 'time' is of rules and 'prefix' of settings; write them in two files",
     ),
     "both in one file": (
         "time: {}\nservices: {}",
@@ -152,6 +156,19 @@ RULES = {
     ),
 }
 
+SETTINGS = {
+    "an unknown key beside settings": ("prefix: a\ntopic: []", "a.yaml:2:1: error: unknown key 'topic' (did you mean 'topics'?)"),
+    "an unknown key in settings": (
+        "checkpoint: {row: 5}",
+        "a.yaml:1:14: error: unknown key 'row' in checkpoint (did you mean 'rows'?)",
+    ),
+    "an unknown key like one of settings": (
+        "prefx: a",
+        "a.yaml:1:1: error: unknown key 'prefx', in neither rules, a topology nor settings (did you mean 'prefix'?)",
+    ),
+    "rules that are not there": ("rules: [x]", "a.yaml:1:9: error: rules[0]: no such file or folder: x"),
+}
+
 TOPOLOGY = {
     "an unknown key": (
         "services: {a: {depend_on: []}}",
@@ -222,7 +239,11 @@ TOPOLOGY = {
 }
 
 
-@pytest.mark.parametrize(("text", "expected"), [*SYNTAX.values(), *RULES.values(), *TOPOLOGY.values()], ids=[*SYNTAX, *RULES, *TOPOLOGY])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [*SYNTAX.values(), *RULES.values(), *SETTINGS.values(), *TOPOLOGY.values()],
+    ids=[*SYNTAX, *RULES, *SETTINGS, *TOPOLOGY],
+)
 def test_a_mistake_is_told_in_these_words(text: str, expected: str) -> None:
     assert told({"a.yaml": text}) == [expected]
 
@@ -278,4 +299,45 @@ def test_a_missing_path_is_told_beside_the_other_mistakes() -> None:
     assert [str(problem) for problem in examine(["nowhere", "a.yaml"]).problems] == [
         "a.yaml:1:7: error: time must be a mapping, not the number 5",
         "nowhere: error: no such file or folder",
+    ]
+
+
+def test_a_key_written_twice_hides_no_other_mistake() -> None:
+    text = "time: {reorder: 1h}\nexpiry: {native: 2m}\nexpiry: {native: 3m}\ngrouping: {hops: 9}\nhold: [\n"
+    assert told({"a.yaml": text.removesuffix("hold: [\n")}) == [
+        "a.yaml:1:17: error: time.reorder must be at most 5m, not 1h",
+        "a.yaml:3:1: error: duplicate key 'expiry', first written at a.yaml:2:1",
+        "a.yaml:4:18: error: grouping.hops must be at most 6, not 9",
+    ]
+    assert [line.split(" error: ")[0] for line in told({"a.yaml": text})] == ["a.yaml:3:1:", "a.yaml:6:1:"]
+
+
+def test_what_stands_behind_a_key_written_twice_is_checked_and_may_be_named() -> None:
+    text = "services:\n  a: {depends_on: [b]}\nservices:\n  b: {}\n  a: {tear: 1}\n"
+    assert told({"a.yaml": text}) == [
+        "a.yaml:3:1: error: duplicate key 'services', first written at a.yaml:1:1",
+        "a.yaml:5:7: error: unknown key 'tear' in services.a (did you mean 'tier'?)",
+    ]
+
+
+def test_a_service_written_twice_hides_no_other_mistake() -> None:
+    text = "services:\n  a: {depends_on: [b]}\n  b: {}\n  a: {depends_on: [x], tier: gold}\n  c: {tier: gold}\n"
+    assert told({"a.yaml": text}) == [
+        "a.yaml:4:3: error: duplicate key 'a', first written at a.yaml:2:3",
+        "a.yaml:4:30: error: services.a.tier must be a whole number, not the text 'gold'",
+        "a.yaml:5:13: error: services.c.tier must be a whole number, not the text 'gold'",
+    ]
+
+
+def test_settings_rules_and_a_topology_are_told_apart_and_checked_together() -> None:
+    texts = {
+        "r.yaml": "time: {reorder: 1h}",
+        "s.yaml": "topics: [{name: a, arival: item}]\nrules: [r.yaml, nowhere]",
+        "t.yaml": "services: {a: {tear: 1}}",
+    }
+    assert told(texts) == [
+        "r.yaml:1:17: error: time.reorder must be at most 5m, not 1h",
+        "s.yaml:1:20: error: unknown key 'arival' in topics[0] (did you mean 'arrival'?)",
+        "s.yaml:2:17: error: rules[1]: no such file or folder: nowhere",
+        "t.yaml:1:16: error: unknown key 'tear' in services.a (did you mean 'tier'?)",
     ]

@@ -1,10 +1,17 @@
 """How time ends: behind a recording nothing stays pending, whatever was published before it."""
 
-from correlator.correlate.machine import Machine
-from correlator.frames.frame import Frame, FrameKind
-from correlator.model.incident import IncidentState
+import pytest
+from hypothesis import given
 
-from tests.builders import a_control, an_event, at, follow, frames_of
+from correlator.correlate.machine import Machine
+from correlator.frames.control import Control
+from correlator.frames.frame import Frame, FrameKind
+from correlator.model.incident import IncidentState, Why
+from correlator.model.instant import parse_duration
+from correlator.model.rule import AlertRule, Matcher, MatchOperator
+
+from tests.builders import a_control, an_event, at, follow, frames_of, run
+from tests.laws.streams import Item, controls, streams
 
 
 def an_end(until: str) -> Frame:
@@ -28,3 +35,19 @@ def test_the_document_of_a_closed_incident_keeps_the_stretch_it_was_about() -> N
     outcome = follow(Machine(control), [*frames_of([events], control), an_end("2h")])
     shown = [[(member.starts_at[11:19], (member.ends_at or "")[11:19]) for member in one.members] for one in outcome.incidents.values()]
     assert shown == [[("00:00:00", "00:01:00")], [("00:30:00", "00:31:00")]]
+
+
+@given(streams(), controls)
+def test_behind_the_end_of_a_recording_no_incident_is_pending_and_no_turn_waits(items: list[Item], control: Control) -> None:
+    machine = Machine(control)
+    outcome = follow(machine, frames_of([[item.written() for item in items]], control))
+    assert IncidentState.PENDING not in {document.state for document in outcome.incidents.values()}
+    assert machine.waiting == 0
+
+
+@pytest.mark.parametrize(("hold", "reason"), [("29s", None), ("10m", Why.HELD)])
+def test_an_alert_whose_hold_goes_on_behind_the_end_stays_held(hold: str, reason: Why | None) -> None:
+    rule = AlertRule("hold", (Matcher("alertname", MatchOperator.EQUAL, "Down"),), hold=parse_duration(hold))
+    outcome = run([an_event("db/Down")], a_control(rule))
+    assert [stretch.reason for stretch in outcome.open_stretches] == [reason]
+    assert [document.state for document in outcome.incidents.values()] == [IncidentState.OPEN] * (reason is None)

@@ -1,15 +1,19 @@
 """The named boundaries of an alert's life."""
 
+from collections.abc import Sequence
+
+import msgspec
 import pytest
 
 from correlator.correlate.lifecycle import Lifecycle
 from correlator.correlate.machine import Machine
+from correlator.frames.control import Control
 from correlator.frames.frame import Extra, Frame, FrameKind, News
 from correlator.model.alert import ALERT_MOVES, AlertMove, AlertState, next_alert_state
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Verdict
 from correlator.model.incident import IncidentState, Why
-from correlator.model.instant import MINUTE, SECOND
+from correlator.model.instant import MINUTE, SECOND, Instant
 from correlator.model.rule import AlertRule, Identity, Matcher, MatchOperator, Retention, RuleSet
 
 from tests.builders import T0, Outcome, a_control, a_tick, an_event, follow, frames_of, resolved, run
@@ -19,18 +23,13 @@ DOWN = (Matcher("alertname", MatchOperator.EQUAL, "Down"),)
 
 def stretches(outcome: Outcome) -> list[tuple[str, str | None, Why | None]]:
     """Answer all stretches as (start, end, reason), times as seconds since T0, in order of their start."""
-    documents = sorted([*outcome.stretches, *outcome.open_stretches], key=lambda document: document.starts_at)
-    return [(since(document.starts_at), since(document.ends_at), document.reason) for document in documents]
+    found = sorted([*outcome.stretches, *outcome.open_stretches], key=lambda stretch: stretch.started)
+    return [(since(stretch.started), since(stretch.ended), stretch.reason) for stretch in found]
 
 
-def since(time: str | None) -> str:
-    """Answer a document's time as a distance from T0 in seconds, empty for none."""
-    if time is None:
-        return ""
-    day, clock = time[8:10], time[11:-1]
-    hours, minutes, seconds = clock.split(":")
-    total = (int(day) - 5) * 86_400 + int(hours) * 3_600 + int(minutes) * 60 + float(seconds)
-    return f"{total:g}"
+def since(instant: Instant | None) -> str:
+    """Answer an instant as a distance from T0 in seconds, empty for none."""
+    return f"{(instant - T0) / SECOND:g}" if instant is not None else ""
 
 
 def test_the_story_begins_where_builders_say() -> None:
@@ -128,6 +127,42 @@ def test_a_resolve_of_an_unknown_alert_makes_no_stretch() -> None:
     outcome = run([resolved()])
     assert stretches(outcome) == []
     assert [decision.why for decision in outcome.decisions] == [Why.NEVER_FIRED]
+
+
+def early_of(batches: Sequence[Sequence[bytes]], *, control: Control | None = None, until: str | None = None) -> int:
+    """How many items were judged to end what was not known to have fired."""
+    control = control if control is not None else a_control()
+    machine = Machine(control)
+    frames = [*frames_of(batches, control), *([a_tick(until)] if until is not None else [])]
+    return sum(machine.step(frame).resolved_early for frame in frames)
+
+
+def test_every_end_of_an_alert_never_seen_firing_is_counted_until_it_fires() -> None:
+    events = [resolved(), resolved(said="5s"), resolved(said="5s"), an_event(said="10s"), resolved(said="20s"), resolved(said="30s")]
+    for batches in ([events], [[event] for event in events]):
+        assert early_of(batches) == 3
+
+
+def test_an_end_that_came_before_its_beginning_but_was_said_after_it_is_not_counted() -> None:
+    assert early_of([[resolved(said="5s")], [an_event(said="3s")]]) == 0
+
+
+def test_a_repeated_end_of_an_alert_that_is_still_known_is_not_counted() -> None:
+    minutes = [resolved(said=f"{minute}m") for minute in range(1, 180, 10)]
+    control = a_control(rule_set=RuleSet(retention=Retention(alert=0, close_after=MINUTE)))
+    assert early_of([[an_event()], *[[event] for event in minutes]], control=control, until="4h") == 0
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_an_end_long_after_the_alert_was_forgotten_is_counted_in_any_batching(*, batched: bool) -> None:
+    events = [an_event(), resolved(said="1s"), resolved(said="3h")]
+    assert early_of([events] if batched else [[event] for event in events]) == 1
+
+
+def test_an_end_that_says_itself_that_it_came_first_is_left_to_intake() -> None:
+    event = {"at": T0, "status": "resolved", "labels": {"alertname": "Down"}, "startsAt": T0 + 5, "endsAt": T0}
+    assert early_of([[msgspec.json.encode(event)]]) == 0
+    assert early_of([[msgspec.json.encode(event | {"startsAt": T0 - 5})]]) == 1
 
 
 def test_one_event_of_2100_or_1970_moves_nothing_else() -> None:

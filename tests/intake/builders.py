@@ -27,6 +27,13 @@ SHOP = Topology(
     )
 )
 
+
+def only_rows(frames: Iterable[tuple[int, Frame]]) -> Frame:
+    """Answer the one frame that has rows; the others only tell the time."""
+    (frame,) = [frame for _, frame in frames if frame.counts]
+    return frame
+
+
 Seen = tuple[bytes, int, Instant, Instant]
 """One item of a frame: fingerprint, status, event time, effect."""
 

@@ -12,7 +12,7 @@ from correlator.intake.formats import MAX_ITEMS, Format, read_items
 from correlator.intake.formats.fields import MAX_ANNOTATIONS_LENGTH, MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS
 from correlator.model.event import Event, Flag, Refusal, Rejection
 
-from tests.intake.builders import NOON, an_alert, an_event, an_intake, feed, items_of, record, totals
+from tests.intake.builders import NOON, an_alert, an_event, an_intake, feed, items_of, only_rows, record, totals
 
 GOOD = b'{"at":1772366400000,"status":"firing","labels":{"alertname":"latency","service":"checkout"}}'
 
@@ -191,7 +191,7 @@ def test_a_date_far_from_its_arrival_is_replaced_by_it_and_flagged(at: object) -
     intake = an_intake(is_recording=False)
     (output,) = feed(intake, [an_event(at=at)], timestamps=[NOON + 5])
     assert next(iter(output.counts.flagged)) & Flag.IMPLAUSIBLE_TIME
-    ((_, frame),) = output.frames
+    frame = only_rows(output.frames)
     assert (frame.firsts, frame.watermark) == ([NOON + 5], NOON + 5)
 
 

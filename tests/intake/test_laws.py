@@ -16,7 +16,7 @@ from correlator.model.instant import HOUR
 from correlator.model.rule import Identity, RuleSet
 from correlator.model.topology import Topology
 
-from tests.intake.builders import NOON, SHOP, Seen, an_event, an_intake, feed, items_of, labels_known, record, totals
+from tests.intake.builders import NOON, SHOP, Seen, an_event, an_intake, feed, items_of, labels_known, only_rows, record, totals
 from tests.intake.strategies import streams
 
 BATCHES = st.integers(1, 15)
@@ -138,7 +138,7 @@ def test_a_run_is_broken_by_other_labels_outside_the_identity() -> None:
     rules = RuleSet(identity=Identity(ignore=("pod",)))
     pods = [an_event(at=NOON + n, labels={"alertname": "a", "service": "cart", "pod": pod}) for n, pod in enumerate("xyxxy")]
     outputs = feed(an_intake(rules=rules), pods)
-    ((_, frame),) = outputs[0].frames
+    frame = only_rows(outputs[0].frames)
     assert frame.counts == [1, 1, 2, 1]
     assert len(set(frame.fingerprints)) == 1
     assert [msgspec.json.decode(frame.news[row].labels)["pod"] for row in range(4)] == list("xyxy")
@@ -152,7 +152,7 @@ def test_another_writing_folds_even_where_other_labels_share_the_fingerprint() -
         b'{"at":1772366400002,"status":"firing","labels":{"pod": "x", "alertname": "a"}}',
         b'{"at":1772366400003,"status":"firing","labels":{"alertname":"a","pod":"x"}}',
     ]
-    ((_, frame),) = feed(an_intake(rules=rules), records)[0].frames
+    frame = only_rows(feed(an_intake(rules=rules), records)[0].frames)
     assert frame.counts == [1, 1, 2]
 
 
@@ -182,6 +182,12 @@ def test_labels_travel_again_after_five_minutes_of_log_time() -> None:
     records = [record(an_event(at=NOON + minutes * 60_000, annotations={"n": str(minutes)})) for minutes in range(12)]
     outputs = feed(an_intake(), records, batch=1)
     assert [bool(output.frames[0][1].news) for output in outputs] == [minutes % 5 == 0 for minutes in range(12)]
+
+
+def test_a_domain_without_rows_is_told_how_far_time_has_come() -> None:
+    outputs = feed(an_intake(), [an_event(of="cart/latency", at=NOON + 1_000)])
+    told = {partition: (len(frame.counts), frame.watermark) for partition, frame in outputs[0].frames}
+    assert told == {0: (0, NOON + 1_000), 1: (0, NOON + 1_000), 2: (1, NOON + 1_000)}
 
 
 def test_services_of_other_domains_go_to_other_partitions() -> None:

@@ -7,12 +7,14 @@ import pytest
 from correlator.frames.codec import encode_frame
 from correlator.frames.frame import MAX_SPAN
 from correlator.intake import pipeline
+from correlator.intake.arrival import HELD_BYTES_MOST
 from correlator.intake.collapse import FRAME_BYTES
-from correlator.intake.pipeline import FRAME_ITEMS, HELD_BYTES_MOST, IDS_MOST, TRACKS_MOST
+from correlator.intake.normalise import IDS_MOST
+from correlator.intake.pipeline import FRAME_ITEMS, TRACKS_MOST
 from correlator.model.instant import DAY, HOUR
 from correlator.model.rule import Expiry, RuleSet
 
-from tests.intake.builders import NOON, an_event, an_intake, feed, frames_of, labels_known, record, totals
+from tests.intake.builders import NOON, an_event, an_intake, feed, frames_of, labels_known, only_rows, record, totals
 
 KAFKA_RECORD_BYTES = 1_048_576
 
@@ -82,7 +84,7 @@ def test_a_huge_run_of_one_alert_is_cut_into_frames_of_bounded_size(as_list: boo
 def test_a_run_never_lasts_longer_than_its_column_can_say() -> None:
     rules = RuleSet(expiry=Expiry(native=60 * DAY, alertmanager=60 * DAY))
     events = [record(an_event(at=NOON + hours * HOUR)) for hours in range(0, 24 * 40, 1)]
-    ((_, frame),) = frames_of(feed(an_intake(rules=rules), events))
+    frame = only_rows(pair for output in feed(an_intake(rules=rules), events) for pair in output.frames)
     assert len(frame.counts) == 2
     assert all(last - first < MAX_SPAN for first, last in zip(frame.firsts, frame.lasts, strict=True))
 

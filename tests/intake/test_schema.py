@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from correlator.intake.arrival import HELD_MOST
 from correlator.intake.formats import MAX_ITEMS, read_items
 from correlator.intake.formats.fields import MAX_ANNOTATIONS_LENGTH, MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS, MAX_LABELS_LENGTH
-from correlator.intake.pipeline import IDS_MOST, TRACKS_MOST
+from correlator.intake.normalise import IDS_MOST
+from correlator.intake.pipeline import TRACKS_MOST
 from correlator.intake.schema import event_schema
 from correlator.model.event import Event, Flag, Rejection
 

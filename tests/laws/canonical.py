@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from correlator.model.incident import AlertDocument, IncidentDocument, IncidentState, Member
+from correlator.correlate.render import Stretch
+from correlator.model.incident import IncidentDocument, IncidentState, Member
 
 from tests.builders import Outcome
 
@@ -14,13 +15,13 @@ Canonical = tuple[list[tuple[object, ...]], list[tuple[object, ...]]]
 
 def canonical(outcome: Outcome) -> Canonical:
     """Answer alert stretches and incidents, sorted, without id, revision, count and `why`, and without withdrawn incidents."""
-    stretches = [_stretch(document) for document in (*outcome.stretches, *outcome.open_stretches)]
+    stretches = [_stretch(stretch) for stretch in (*outcome.stretches, *outcome.open_stretches)]
     incidents = [_incident(document) for document in outcome.incidents.values() if document.state is not IncidentState.WITHDRAWN]
     return sorted(stretches, key=repr), sorted(incidents, key=repr)
 
 
-def _stretch(document: AlertDocument) -> tuple[object, ...]:
-    return _labels(document.labels), document.starts_at, document.ends_at, document.reason
+def _stretch(stretch: Stretch) -> tuple[object, ...]:
+    return _labels(stretch.labels), stretch.started, stretch.ended, stretch.reason
 
 
 def _incident(document: IncidentDocument) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +29,7 @@ def written(effects: Effects) -> list[bytes]:
     bodies = [key.encode() + (encode_incident(document) if document else b"") for key, document in effects.incidents.items()]
     bodies += [key + (encode_document(alert_document(alert)) if alert else b"") for key, alert in effects.alerts.items()]
     bodies += [encode_document(decision) for decision in effects.decisions]
-    return bodies + [encode_document(stretch) for stretch in effects.stretches]
+    return bodies + [msgspec.json.encode(stretch) for stretch in effects.stretches]
 
 
 def all_rows(saved: dict[bytes, bytes], machine: Machine) -> dict[bytes, bytes]:

@@ -58,6 +58,9 @@ class _Log:
         with _names(self._prefix):
             return await self._log.bounds(self.place(tp))
 
+    async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:
+        await self._log.expire({self.place(tp): offset for tp, offset in needed_from.items()})
+
     def reader(self, tp: TopicPartition) -> Reader:
         return _Reader(self._log.reader(self.place(tp)), self._prefix)
 

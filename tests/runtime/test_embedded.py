@@ -363,7 +363,7 @@ async def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     file = sqlite3.connect(tmp_path / FILE_NAME)
     file.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     file.close()
-    with pytest.raises(Refused, match="was written by a newer version \\(schema 2, this one knows 1\\): use that version"):
+    with pytest.raises(Refused, match="was written by a newer version \\(schema 3, this one knows 2\\): use that version"):
         await EmbeddedLog.open(tmp_path)
 
 

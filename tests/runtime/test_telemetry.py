@@ -24,6 +24,7 @@ from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import MINUTE, SECOND
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
+from correlator.runtime.limits import Limit
 from correlator.runtime.metrics import (
     JUDGED,
     METRICS,
@@ -105,6 +106,7 @@ def test_the_members_of_the_model_are_the_label_values() -> None:
     assert closed["reason"] == {member.value for member in Rejection}
     assert closed["verdict"] == {"new", "update", "repeat", "late"}
     assert closed["why"] == {member.value for member in Why}
+    assert closed["limit"] == {member.value for member in Limit}
     assert closed["state"] == {member.value for member in IncidentState}
     assert closed["flag"] == {
         "late",
@@ -132,10 +134,12 @@ def a_busy_telemetry() -> Telemetry:
     telemetry.batch(Stage.INTAKE, 0.02, 3)
     telemetry.commit(0.004)
     telemetry.lag(Stage.INTAKE, "events-0", 7)
+    telemetry.lag_age(Stage.CORRELATE, 12.5)
     telemetry.state({RowKind.ALERT: 5, RowKind.TURN: 1}, 2_000)
     telemetry.restored(1.5, 6, totals={})
     telemetry.sources(2, 1)
     telemetry.ticks_ignored(4)
+    telemetry.limits_met({Limit.ALERTS: 2, Limit.INCIDENTS: 1})
     return telemetry
 
 
@@ -197,6 +201,13 @@ def test_an_item_with_two_flags_counts_under_both() -> None:
     assert value(telemetry, "items_flagged_total", flag="late") == 5
     assert value(telemetry, "items_flagged_total", flag="no_zone") == 3
     assert total(telemetry, "items_flagged_total") == 8
+
+
+def test_flags_of_intake_and_of_correlate_add_up() -> None:
+    telemetry = Telemetry()
+    telemetry.on_intake(counts(received=2, forwarded=2, flagged=Tally({Flag.RESOLVED_BEFORE_FIRING: 2})))
+    telemetry.on_flag(Flag.RESOLVED_BEFORE_FIRING, 3)
+    assert number(telemetry, "items_flagged_total", flag="resolved_before_firing") == 5
 
 
 def test_a_flag_of_a_newer_version_counts_under_none() -> None:
@@ -318,6 +329,33 @@ def test_ignored_ticks_are_counted_on_after_a_restore_began_them_at_0() -> None:
     telemetry.restored(0.1, 0, totals={})
     telemetry.ticks_ignored(2)
     assert value(telemetry, "ticks_ignored_total") == 5
+
+
+@pytest.mark.parametrize(
+    ("met", "limit"), [("cache_resets", Limit.LABEL_SETS), ("ids_forgotten", Limit.IDS), ("doubts_forced", Limit.DOUBTS)]
+)
+def test_a_limit_that_intake_met_is_counted(met: str, limit: Limit) -> None:
+    telemetry = Telemetry()
+    telemetry.on_intake(counts(**{met: 3}))
+    assert value(telemetry, "limits_met_total", limit=limit) == 3
+    assert total(telemetry, "limits_met_total") == 3
+
+
+def test_what_machines_forgot_for_want_of_room_is_counted_once() -> None:
+    telemetry = Telemetry()
+    for evicted in (5, 5, 9):
+        telemetry.limits_met({Limit.ALERTS: evicted, Limit.INCIDENTS: 0}, partition="frames-0")
+    telemetry.limits_met({Limit.ALERTS: 1, Limit.INCIDENTS: 2}, partition="frames-1")
+    assert value(telemetry, "limits_met_total", limit="alerts") == 10
+    assert value(telemetry, "limits_met_total", limit="incidents") == 2
+
+
+def test_what_a_restore_forgets_again_is_not_counted_again() -> None:
+    telemetry = Telemetry()
+    telemetry.limits_met({Limit.ALERTS: 5})
+    telemetry.restored(0.1, 0, totals={}, limits={Limit.ALERTS: 3})
+    telemetry.limits_met({Limit.ALERTS: 4})
+    assert value(telemetry, "limits_met_total", limit="alerts") == 6
 
 
 # ---------------------------------------------------------------- partitions

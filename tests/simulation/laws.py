@@ -3,8 +3,6 @@
 from collections import Counter
 from typing import Final, NamedTuple
 
-import msgspec
-
 from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
@@ -66,7 +64,9 @@ def judge(play: Play) -> Verdict:
     _positions_only_grow(log)
     _all_is_read(log, story)
     references = [Reference(log, partition, domain=domain) for partition, domain in enumerate(story.domains)]
-    _rules_are_in_force_once(log, story)
+    _each_change_is_in_force_once(log, story)
+    for partition in range(len(story.domains)):
+        _rows_follow_their_rules(log, partition, story)
     for partition in range(story.partitions):
         _every_item_has_one_verdict(log, partition)
     for partition, reference in enumerate(references):
@@ -113,13 +113,31 @@ def _all_is_read(log: HistoryLog, story: Story) -> None:
         law(stands.get(tp, 0) == end, f"{tp.topic}-{tp.partition} was read to {stands.get(tp, 0)} of {end}")
 
 
-def _rules_are_in_force_once(log: HistoryLog, story: Story) -> None:
-    """One record and one frame a domain, however often a process began."""
-    records = len(log.records(TOPICS.control))
-    law(records == 1, f"the rules were put in force {records} times")
+def _each_change_is_in_force_once(log: HistoryLog, story: Story) -> None:
+    """One record and one frame a domain for each change of the rules, in one order, however often a process began."""
+    expected = [story.control.digest, story.later.digest]
+    records = [(key or b"").decode() for _, key, _ in log.records(TOPICS.control)]
+    law(records == expected, f"the rules were put in force as {records}, not {expected}")
     for partition in range(len(story.domains)):
-        frames = [decode_frame(value).kind for value in values_of(log, TopicPartition(TOPICS.frames, partition))]
-        law(frames.count(FrameKind.CONTROL) == 1, f"{frames.count(FrameKind.CONTROL)} control frames in domain {partition}")
+        frames = [decode_frame(value) for value in values_of(log, TopicPartition(TOPICS.frames, partition))]
+        digests = [frame.digest for frame in frames if frame.kind is FrameKind.CONTROL]
+        law(digests == expected, f"control frames {digests} in domain {partition}, not {expected}")
+
+
+def _rows_follow_their_rules(log: HistoryLog, partition: int, story: Story) -> None:
+    """No row was routed by rules whose control frame comes later; a source never goes back to older ones; all end with the newest."""
+    known, last = [], dict[str, int]()
+    for offset, value in enumerate(values_of(log, TopicPartition(TOPICS.frames, partition))):
+        frame = decode_frame(value)
+        if frame.kind is FrameKind.CONTROL:
+            known.append(frame.digest)
+            continue
+        law(frame.digest in known, f"frame {offset} of domain {partition} was routed by {frame.digest}, before its control frame")
+        rank = known.index(frame.digest)
+        law(rank >= last.get(frame.source, 0), f"{frame.source} went back to older rules at frame {offset} of domain {partition}")
+        last[frame.source] = rank
+    old = [source for source, rank in last.items() if rank < 1]
+    law(not old, f"{old} still route by the rules before, in domain {partition} of {len(story.domains)}")
 
 
 def _every_item_has_one_verdict(log: HistoryLog, partition: int) -> None:
@@ -148,7 +166,7 @@ def _dead_letters(log: HistoryLog, partition: int) -> tuple[int, Counter[bytes]]
             for record in records if tp.topic == TOPICS.dead_letters else ():
                 headers = dict(record[3])
                 if headers["partition"] == str(partition).encode():
-                    refused += len(msgspec.json.decode(headers["refusals"]))
+                    refused += int(headers["refused"])
                     offsets[headers["offset"]] += 1
     return refused, offsets
 

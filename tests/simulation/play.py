@@ -6,16 +6,20 @@ from typing import Final
 
 import msgspec
 
-from correlator.config.settings import CheckpointSettings
+from correlator.config.settings import CheckpointSettings, RetentionSettings
+from correlator.frames.control import Control
 from correlator.intake.formats import Format
 from correlator.model.instant import MINUTE
+from correlator.runtime.caution import Caution
 from correlator.runtime.control import put_in_force
 from correlator.runtime.correlate_task import CorrelateTask
+from correlator.runtime.http import Readiness
 from correlator.runtime.intake_task import IntakeTask
 from correlator.runtime.memory import MemoryWriter
 from correlator.runtime.ports import Messages, TopicPartition
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import END_HEADER, Topics
+from correlator.runtime.upkeep import Upkeep
 
 from tests.builders import T0
 from tests.simulation.faults import AT_START, ONLY_ONCE, REDELIVERED, REORDERED, Cell
@@ -28,6 +32,8 @@ _DRAIN_SLOTS: Final = 16
 """Slots after which whoever was down or frozen is back and has caught up."""
 _PATIENCE_SLOTS: Final = 4
 _SILENCE: Final = 2 * MINUTE
+_BRIEFLY: Final = RetentionSettings.model_construct(raw=SLOT, frames=SLOT, decisions=SLOT, dead_letters=SLOT, tombstones=SLOT)
+"""So brief that whatever is not needed any more goes at once."""
 
 
 async def _nothing() -> None:
@@ -108,20 +114,38 @@ class Play:
         self.world = World(seed)
         self._plan = list(plan)
         self._armed_in = 0
+        self._at_control: list[Cell] = []
         self._telemetry = Telemetry()
         random = self.world.random
         self._records = random.choice((1, 4, 15, 60))
         rows, every = random.choice((1, 6, 40, 1_000)), random.choice(("1s", "5s", "20s"))
+        self._intakes: dict[TopicPartition, IntakeTask] = {}
+        self._correlates: dict[int, CorrelateTask] = {}
+        self._cleans = seed % 2 == 0
+        self._upkeep = Upkeep(
+            self.world.log,
+            TOPICS,
+            _BRIEFLY,
+            intakes=self._intakes,
+            correlates=self._correlates,
+            telemetry=self._telemetry,
+            readiness=Readiness(),
+            clock=lambda: self.world.now,
+        )
         self._checkpoint = CheckpointSettings.model_validate({"rows": rows, "every": every})
 
     def run(self) -> None:
         """Put the rules in force, play the story with its faults, and let everything settle without any."""
-        now(self.world.log.open_topics(TOPICS.settings({"events": self.story.partitions}, len(self.story.domains))))
-        self._begin()
+        now(self.world.log.open_topics(TOPICS.settings({"events": self.story.partitions}, len(self.story.domains), _BRIEFLY)))
+        self._at_control = [cell for cell in self._plan if cell.stage == "control"]
+        self._plan = [cell for cell in self._plan if cell.stage != "control"]
+        self._put_in_force(self.story.control)
         publisher = Publisher(self.world, self.story)
         self._add_tasks()
         while self.world.slot < self.story.slots:
             self._let_faults_happen()
+            if self.world.slot == self.story.changes_at:
+                self._put_in_force(self.story.later)
             self._slot(SLOT)
         self.world.armed = None
         self._drain()
@@ -135,6 +159,8 @@ class Play:
 
     def _slot(self, duration: int) -> None:
         self.world.rest()
+        if self._cleans:
+            now(self._upkeep.clean())
         self.world.pass_time(duration)
 
     def _drain(self) -> None:
@@ -142,23 +168,27 @@ class Play:
             self._slot(SLOT)
         self.world.rest()
 
-    def _begin(self) -> None:
-        """Put the rules in force as each process does at its start, once for every fault that may happen then, and once without."""
-        first = [cell for cell in self._plan if cell.stage == "control"]
-        self._plan = [cell for cell in self._plan if cell.stage != "control"]
+    def _put_in_force(self, control: Control) -> None:
+        """Put rules in force as a process does at its start or on SIGHUP, once for every fault that may happen then, and once without."""
+        before, first = self.world.armed, self._at_control
         self.world.next_armed = [cell for cell in first[1:] if cell.call in ONLY_ONCE]
         for cell in [*first[:1], *[cell for cell in first[1:] if cell.call not in ONLY_ONCE], None]:
             self.world.armed = cell
-            self._put_in_force()
+            client = self.world.add(Client("control", "control", partial(self._control, control), down_slots_most=0))
+            self.world.rest()
+            assert client not in self.world.clients, "it was done"
             self.world.next_armed = []
+        self.world.armed = before
 
-    def _put_in_force(self) -> None:
-        client = self.world.add(Client("control", "control", self._control, down_slots_most=0))
-        self.world.rest()
-        assert client not in self.world.clients, "it was done"
+    def _control(self, control: Control) -> Task:
+        return Task(partial(self._putting, control), _nothing)
 
-    def _control(self) -> Task:
-        return Task(lambda: put_in_force(self.world.log, TOPICS, self.story.control, domains=len(self.story.domains)), _nothing)
+    async def _putting(self, control: Control) -> None:
+        await put_in_force(self.world.log, TOPICS, control, domains=len(self.story.domains), rest=self._rest)
+
+    async def _rest(self, _: float) -> None:
+        """Let the others have their turn: seconds do not pass here."""
+        await self.world.log.reach("wait")
 
     def _add_tasks(self) -> None:
         for partition in range(self.story.partitions):
@@ -171,13 +201,13 @@ class Play:
             self.world.log,
             TOPICS,
             tp,
-            control=self.story.control,
             form=Format.AUTO,
             is_recording=self.story.is_recording,
-            records=self._records,
+            caution=Caution(self._records),
             telemetry=self._telemetry,
             clock=lambda: self.world.now,
         )
+        self._intakes[tp] = task
         return Task(task.run, task.close)
 
     def _correlate(self, partition: int) -> Task:
@@ -191,6 +221,7 @@ class Play:
             on_restored=lambda: None,
             clock=self.world.monotonic,
         )
+        self._correlates[partition] = task
         return Task(task.run, task.close)
 
     # Faults

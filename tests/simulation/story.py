@@ -49,9 +49,11 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Story(msgspec.Struct, frozen=True):
-    """The input of a run, and all that is configured about it."""
+    """The input of a run, and all that is configured about it. In slot `changes_at` the rules become `later`."""
 
     control: Control
+    later: Control
+    changes_at: int
     domains: tuple[str, ...]
     partitions: int
     is_recording: bool
@@ -88,7 +90,16 @@ def a_story(seed: int) -> Story:
     deliveries = [teller.first(partition) for partition in range(partitions)]
     for slot in range(2 * WARM_UP, slots):
         deliveries += [teller.delivery(slot, partition) for partition in range(partitions)]
-    return Story(control, domains, partitions, is_recording, slots, deliveries)
+    changes_at = Random(f"change {seed}").randint(2 * WARM_UP + 1, slots - 1)
+    return Story(control, _changed(control), changes_at, domains, partitions, is_recording, slots, deliveries)
+
+
+def _changed(control: Control) -> Control:
+    """Answer rules and a topology with another digest that judge the alerts of a story as those before do."""
+    nobody = AlertRule("nobody", (Matcher("service", MatchOperator.EQUAL, "not there"),), hold=MINUTE)
+    rules = msgspec.structs.replace(control.rules, alerts=(*control.rules.alerts, nobody))
+    nodes = (*control.topology.nodes, Node("not there", NodeKind.SERVICE))
+    return Control(rules, msgspec.structs.replace(control.topology, nodes=nodes))
 
 
 def _topology(domains: tuple[str, ...]) -> Topology:

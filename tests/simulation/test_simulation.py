@@ -1,5 +1,6 @@
 """The simulation as a test: about two minutes on CI, where every fault must have happened at every call, and seconds elsewhere."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from typing import Final
 import msgspec
 import pytest
 
+from correlator.runtime.ports import TopicPartition
+
 from tests.simulation.faults import CELLS, SLOW, Cell, a_plan, table
 from tests.simulation.laws import judge
-from tests.simulation.play import Play
+from tests.simulation.play import RAW, TOPICS, Play
 from tests.simulation.runs import Runs, told
 from tests.simulation.story import WARM_UP, a_story
 
@@ -42,6 +45,15 @@ def test_a_recording_is_judged_to_its_end_though_one_partition_ends_sooner() -> 
     play = Play(msgspec.structs.replace(story, deliveries=shorter), 1, [])
     play.run()
     judge(play)
+
+
+def test_what_is_not_needed_goes_from_the_log_meanwhile() -> None:
+    play = Play(a_story(8), 8, [])
+    play.run()
+    judge(play)
+    for tp in (TopicPartition(RAW, 0), TopicPartition(TOPICS.frames, 0), TopicPartition(TOPICS.decisions, 0)):
+        first, end = asyncio.run(play.world.log.bounds(tp))
+        assert 0 < first <= end
 
 
 @pytest.mark.parametrize("seed", [1, 10, 13])

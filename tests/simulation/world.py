@@ -22,7 +22,7 @@ _LOOKS: Final = ("poll", "bounds", "wait")
 """Calls of one that waits for input; with any other it has something to do."""
 STEPS_MOST: Final = 20_000
 """Steps in which every slot of virtual time must come to rest."""
-_EMPTY_POLLS: Final = 2
+_EMPTY_POLLS: Final = 4
 _FROZEN_SLOTS_MOST: Final = 8
 
 
@@ -72,7 +72,7 @@ class Client:
 
     @property
     def is_idle(self) -> bool:
-        """Answer whether the task has found nothing twice: one empty poll may be a part of a restore."""
+        """Answer whether the task has found nothing in two rounds, of two polls at most: one empty round may be a part of a restore."""
         return self.empty_polls >= _EMPTY_POLLS
 
 

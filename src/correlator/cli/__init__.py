@@ -5,6 +5,7 @@ from typing import Final
 import click
 
 from correlator.cli.check import check
+from correlator.cli.dead_letters import dead_letters
 from correlator.cli.demo import demo
 from correlator.cli.incidents import incidents
 from correlator.cli.parse import parse
@@ -19,6 +20,6 @@ def main() -> None:
     """Turn storms of alerts into a few incidents that name their cause."""
 
 
-_COMMANDS: Final = (run, demo, publish, incidents, parse, replay, check)
+_COMMANDS: Final = (run, demo, publish, incidents, dead_letters, parse, replay, check)
 for _command in _COMMANDS:
     main.add_command(_command)

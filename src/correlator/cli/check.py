@@ -1,4 +1,4 @@
-"""`correlator check` tells whether rules and topologies are sound."""
+"""`correlator check` tells whether rules, topologies and settings are sound."""
 
 import json
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ USAGE: Final = 2
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def check(context: click.Context, paths: Sequence[str], *, as_json: bool) -> None:
-    """Check rules and topologies: files, folders, or - for standard input.
+    """Check rules, topologies and settings, told apart by their keys: files, folders, or - for standard input.
 
-    Without PATH, the folders rules and topologies here, as far as they exist. Exits 0 when sound (warnings
-    are allowed), 1 when there are errors, 2 when something cannot be read.
+    Without PATH, those of the folders rules and topologies that are here; when neither is, that is an error.
+    Exits 0 when sound (warnings are allowed), 1 when there are errors, 2 when something cannot be read.
     """
     loaded = examine(paths or _default_paths())
     if as_json:
@@ -52,6 +52,8 @@ def summary(loaded: Loaded) -> str:
         _counted(loaded.services, "service"),
         _counted(loaded.edges, "edge"),
     ]
+    if loaded.settings:
+        checked.append(_counted(loaded.settings, "settings file"))
     return f"{', '.join(checked)}: {_counted(loaded.errors, 'error')}, {_counted(loaded.warnings, 'warning')}"
 
 
@@ -66,6 +68,7 @@ def _report(loaded: Loaded) -> dict[str, object]:
         "rule_sets": loaded.rule_sets,
         "services": loaded.services,
         "edges": loaded.edges,
+        "settings": loaded.settings,
         "errors": loaded.errors,
         "warnings": loaded.warnings,
         "problems": [_entry(problem) for problem in loaded.problems],

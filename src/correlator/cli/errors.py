@@ -11,6 +11,7 @@ import click
 
 from correlator.config.problem import ConfigError
 from correlator.frames.codec import NewerVersionError
+from correlator.runtime.fatal import StoppedError
 from correlator.runtime.files import InputError
 from correlator.runtime.ports import Fenced, PortError
 
@@ -38,7 +39,7 @@ def explained(results: Path | None = None) -> Iterator[None]:
     except Fenced as error:
         message = f"another process took over this log, and this one stopped: {error}; run one at a time"
         raise FailedError(message) from error
-    except (InputError, PortError, NewerVersionError) as error:
+    except (InputError, PortError, NewerVersionError, StoppedError) as error:
         raise FailedError(str(error)) from error
     except BrokenPipeError as error:  # whoever read us (`head`, say) has had enough, and needs no message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end

@@ -12,8 +12,10 @@ from rich.table import Table
 
 from correlator.cli.errors import FailedError, explained
 from correlator.cli.service import config_option, embedded_option, opened_log, settings_of
+from correlator.cli.whole import whole_incident
 from correlator.config.settings import Settings
 from correlator.model.incident import IncidentDocument
+from correlator.runtime.dossier import Found, find_incidents, history_of
 from correlator.runtime.ports import Log, Refused, TopicPartition
 from correlator.runtime.topics import Topics
 
@@ -21,21 +23,53 @@ _RECORDS = 500
 _POLL_MS = 250
 _NUMBERS = ("alerts", "firing")
 _WIDEST = 10_000
+_NAMED_MOST = 5
 
 
 @click.command()
+@click.argument("start", metavar="[ID]", required=False)
 @config_option
 @embedded_option
 @click.option("--follow", is_flag=True, help="Go on with every update, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print whole documents, one a line.")
-def incidents(*, config: str | None, embedded: Path | None, follow: bool, as_json: bool) -> None:
-    """Print incidents as they stand, oldest update first."""
+def incidents(start: str | None, *, config: str | None, embedded: Path | None, follow: bool, as_json: bool) -> None:
+    """Print incidents as they stand, oldest update first; with ID (or how it begins), that one whole, with its evidence and timeline."""
+    if start is not None and follow:
+        message = "--follow goes on with all incidents: leave it or the ID out"
+        raise FailedError(message)
     with explained():
         settings = settings_of(config)
+        if start is not None:
+            click.echo(asyncio.run(_one(settings, embedded, start, as_json=as_json)), nl=as_json)
+            return
         try:
             asyncio.run(_follow(settings, embedded, as_json=as_json) if follow else _list(settings, embedded, as_json=as_json))
         except KeyboardInterrupt:
             return
+
+
+async def _one(settings: Settings, embedded: Path | None, start: str, *, as_json: bool) -> str:
+    """Answer one incident whole: its text, or its newest document."""
+    topics = Topics(settings.prefix)
+    async with opened_log(settings, embedded, must_exist=True) as log:
+        await _partitions(log, topics.incidents)
+        found = _only(await find_incidents(log, topics, start.strip().lower()), start)
+        if as_json:
+            return found.body.decode()
+        return whole_incident(msgspec.json.decode(found.body, type=IncidentDocument), await history_of(log, topics, found))
+
+
+def _only(found: list[Found], start: str) -> Found:
+    """Answer the one incident that was asked for. Raises `FailedError` when it is none, or could be several."""
+    if not found:
+        message = f"no incident's id begins with '{start}'; `correlator incidents` with the same options lists them"
+        raise FailedError(message)
+    if len(found) > 1:
+        named = ", ".join([one.id for one in found[:_NAMED_MOST]])
+        more = f" and {len(found) - _NAMED_MOST} more" if len(found) > _NAMED_MOST else ""
+        message = f"{len(found)} incidents have ids that begin with '{start}': {named}{more}; give more of the id"
+        raise FailedError(message)
+    return found[0]
 
 
 async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:

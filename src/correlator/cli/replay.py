@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from correlator.cli.errors import explained
+from correlator.cli.plural import counted
 from correlator.cli.progress import progress
 from correlator.config.load import load_rules, load_topology
 from correlator.frames.control import Control
@@ -51,10 +52,10 @@ def as_document(summary: ReplaySummary) -> dict[str, object]:
 def _text(summary: ReplaySummary, out: Path) -> str:
     verdicts = summary.funnel["verdicts"]
     assert isinstance(verdicts, dict)
-    counted = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count) or "nothing to judge"
+    judged = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count) or "nothing to judge"
     return (
-        f"{summary.events} items: {counted}\n"
-        f"{summary.stretches} firing stretches in {summary.incidents} incidents, {summary.dead_letters} dead letters, "
-        f"{summary.cpu_s:.2f} CPU-s\n"
+        f"{counted(summary.events, 'item')}: {judged}\n"
+        f"{counted(summary.stretches, 'firing stretch', 'firing stretches')} in {counted(summary.incidents, 'incident')}, "
+        f"{counted(summary.dead_letters, 'dead letter')}, {summary.cpu_s:.2f} CPU-s\n"
         f"results in {out}"
     )

@@ -14,10 +14,15 @@ import uvloop
 from correlator.cli.errors import FailedError, explained
 from correlator.cli.replay import load_control
 from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
+from correlator.config.files import STDIN
+from correlator.config.problem import ConfigError
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
 from correlator.runtime.collector import settle_collector
+from correlator.runtime.fatal import StoppedError
 from correlator.runtime.http import ListenError, Readiness, monitoring, serve
+from correlator.runtime.metrics import Reload
+from correlator.runtime.ports import PortError
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.worker import Worker
 
@@ -44,24 +49,49 @@ def run(
     until_idle: bool,
     as_json: bool,
 ) -> None:
-    """Read events, correlate them, and write incidents, until SIGTERM or Ctrl-C."""
+    """Read events, correlate them, and write incidents, until SIGTERM or Ctrl-C.
+
+    Puts its rules and topology in force when others are; SIGHUP does so again with the files as they are then.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if embedded is not None and workers > 1:
         message = "--workers is for Kafka; an embedded log has one worker"
         raise FailedError(message)
     with explained():
         settings = settings_of(config)
-        control = load_control(rules or _existing(settings.rules, "rules"), topology or _existing(settings.topology, "topologies"))
-        _tell_rules(control)
+        files = _Files(config, rules, topology)
+        control = files.read(settings)
         telemetry = Telemetry()
         settle_collector()
         cpu = time.process_time()
-        runner = _Run(settings, control, telemetry)
-        uvloop.run(runner.run(embedded, listen=listen if listen is not None else settings.http.listen, until_idle=until_idle))
+        runner = _Run(settings, files, telemetry=telemetry)
+        uvloop.run(runner.run(embedded, control, listen=listen if listen is not None else settings.http.listen, until_idle=until_idle))
         cpu = time.process_time() - cpu
     if as_json:
         value = telemetry.registry.get_sample_value("correlator_items_received_total")
         click.echo(json_line({"events": int(value or 0), "cpu_s": round(cpu, 4)}))
+
+
+class _Files:
+    """Where rules and topology are read from, at the start and again on SIGHUP."""
+
+    def __init__(self, config: str | None, rules: tuple[str, ...], topology: tuple[str, ...]) -> None:
+        self._config = config
+        self._rules = rules
+        self._topology = topology
+
+    def read(self, settings: Settings) -> Control:
+        """Read what these settings name, or the options in their place. Raises `ConfigError`."""
+        control = load_control(self._rules or settings.rules, self._topology or settings.topology)
+        _tell_rules(control)
+        return control
+
+    def read_again(self, settings: Settings) -> Control:
+        """Read as before, where the settings name other files now those. Raises `ConfigError`."""
+        again = settings_of(self._config) if self._config != STDIN else settings
+        if again.model_copy(update={"rules": settings.rules, "topology": settings.topology}) != settings:
+            _logger.warning("%s: of settings only rules and topology are taken anew; the others need a restart", self._config)
+        return self.read(again)
 
 
 def _tell_rules(control: Control) -> None:
@@ -72,29 +102,46 @@ def _tell_rules(control: Control) -> None:
         _logger.warning("no topology was found: alerts are grouped by their labels alone, and no incident has an owner")
 
 
-def _existing(paths: tuple[str, ...], default: str) -> tuple[str, ...]:
-    """Leave out a default folder that is not there: a laptop may have neither rules nor topologies. Any other missing path is a mistake."""
-    return tuple([path for path in paths if Path(path).name != default or Path(path).exists()])
-
-
 class _Run:
     """One service from open to close."""
 
-    def __init__(self, settings: Settings, control: Control, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, files: _Files, *, telemetry: Telemetry) -> None:
         self._settings = settings
-        self._control = control
+        self._files = files
         self._telemetry = telemetry
         self._readiness = Readiness()
 
-    async def run(self, embedded: Path | None, *, listen: str, until_idle: bool) -> None:
+    async def run(self, embedded: Path | None, control: Control, *, listen: str, until_idle: bool) -> None:
         async with opened_log(self._settings, embedded) as log:
-            worker = Worker(log, self._settings, self._control, telemetry=self._telemetry, readiness=self._readiness)
+            worker, hangup = Worker(log, self._settings, control, telemetry=self._telemetry, readiness=self._readiness), asyncio.Event()
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, worker.stop.set)
-            if listen == "off":
-                await worker.run(until_idle=until_idle)
-            else:
-                await self._serving(worker, listen, until_idle=until_idle)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+            reloading = asyncio.create_task(self._reload_on(hangup, worker))
+            reloading.add_done_callback(_tell_fault)
+            try:
+                if listen == "off":
+                    await worker.run(until_idle=until_idle)
+                else:
+                    await self._serving(worker, listen, until_idle=until_idle)
+            finally:
+                reloading.cancel()
+                await asyncio.gather(reloading, return_exceptions=True)
+
+    async def _reload_on(self, hangup: asyncio.Event, worker: Worker) -> None:
+        """Put the files in force as they are at each SIGHUP. What is wrong is told, and changes nothing."""
+        await worker.opened.wait()
+        while await hangup.wait():
+            hangup.clear()
+            try:
+                control = await asyncio.to_thread(self._files.read_again, self._settings)
+                is_new = await worker.put_in_force(control)
+            except (ConfigError, PortError, StoppedError) as error:
+                self._telemetry.on_reload(Reload.REFUSED)
+                _logger.error("reload refused, what was in force stays: %s", error)  # noqa: TRY400 - a mistake of a person needs no trace
+                continue
+            self._telemetry.on_reload(Reload.ACCEPTED if is_new else Reload.UNCHANGED)
+            _logger.info("reloaded: %s %s", control.digest, "is in force now" if is_new else "was in force already")
 
     async def _serving(self, worker: Worker, listen: str, *, until_idle: bool) -> None:
         """Listen first: a service that cannot be reached must not take the log over from one that can."""
@@ -116,6 +163,13 @@ class _Run:
             await server
         except ListenError as error:
             raise FailedError(str(error)) from error
+
+
+def _tell_fault(reloading: asyncio.Task[None]) -> None:
+    """Say at once that nobody listens to SIGHUP any more; the service itself goes on."""
+    error = None if reloading.cancelled() else reloading.exception()
+    if error is not None:
+        _logger.error("a fault of the program: SIGHUP changes nothing from now on, start the service again", exc_info=error)
 
 
 def _tell_listening(listening: asyncio.Event, url: str) -> None:

@@ -24,9 +24,8 @@ embedded_option = click.option(
 
 def settings_of(config: str | None) -> Settings:
     """Load settings; without a file the events topic takes recordings, each item with its own time."""
-    if config is not None:
-        return load_settings(config)
-    return Settings(topics=(TopicSettings(name="events", arrival="item"),))
+    settings = load_settings(config)
+    return settings if config is not None else settings.model_copy(update={"topics": (TopicSettings(name="events", arrival="item"),)})
 
 
 @asynccontextmanager

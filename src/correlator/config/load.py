@@ -1,29 +1,31 @@
-"""Paths to rules and a topology: files found, read, told apart, checked and compiled, with every problem at once."""
+"""Paths to rules, topologies and settings: files found, read, told apart, checked and compiled, with every problem at once."""
 
 import gc
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from correlator.config.located import BYTES_LIMIT, Document, Mapping, read
+from correlator.config.files import STDIN, read_file
+from correlator.config.located import Document, Mapping
 from correlator.config.nearest import Suggester
 from correlator.config.problem import ConfigError, Findings, Problem, Severity
 from correlator.config.rules import RulesCompiler
 from correlator.config.schema import RulesFile, TopologyFile
+from correlator.config.settings import Settings, check_paths
 from correlator.config.topology import TopologyCompiler
 from correlator.config.validate import Validated, validate
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
 
-STDIN: Final = "-"
 _SUFFIXES: Final = (".yaml", ".yml")
 _TESTS: Final = (".test.yaml", ".test.yml")
-_RULES_KEYS: Final = tuple(RulesFile.model_fields)
-_TOPOLOGY_KEYS: Final = tuple(TopologyFile.model_fields)
+Kind = type[RulesFile | TopologyFile | Settings]
+_KEYS: Final[dict[Kind, tuple[str, ...]]] = {kind: tuple(kind.model_fields) for kind in (RulesFile, TopologyFile, Settings)}
+_NAMES: Final[dict[Kind, str]] = {RulesFile: "rules", TopologyFile: "a topology", Settings: "settings"}
+_EXPECTED: Final[dict[Kind, str]] = {RulesFile: "rules are expected", TopologyFile: "a topology is expected"}
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -36,12 +38,13 @@ class Loaded(msgspec.Struct, frozen=True):
     rule_sets: int
     services: int
     edges: int
+    settings: int
     errors: int
     warnings: int
 
 
 def load(paths: Sequence[str]) -> Loaded:
-    """Read rules and topologies from files, folders and `-` (standard input), told apart by their keys.
+    """Read rules and topologies from files, folders and `-` (standard input), told apart by their keys; settings are checked too.
 
     Raises `ConfigError` with every problem when one of them is an error; warnings alone stand in the answer.
     """
@@ -72,23 +75,7 @@ def examine(paths: Sequence[str]) -> Loaded:
     return _examined(paths, only=None)
 
 
-def read_file(path: str, findings: Findings) -> Document | None:
-    """Read one located document from a file or `-`; records the problem and answers None when that cannot be done."""
-    shown = "<stdin>" if path == STDIN else path
-    try:
-        content = _content(path)
-    except OSError as error:
-        findings.unreadable(shown, f"cannot be read: {error.strerror or error}")
-        return None
-    try:
-        return read(content, shown)
-    except ConfigError as error:
-        for problem in error.problems:
-            findings.add(problem)
-        return None
-
-
-def _examined(paths: Sequence[str], *, only: type[RulesFile | TopologyFile] | None) -> Loaded:
+def _examined(paths: Sequence[str], *, only: Kind | None) -> Loaded:
     """Examine with the cycle collector at rest: millions of values are made, none in cycles, and looking costs a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -99,21 +86,22 @@ def _examined(paths: Sequence[str], *, only: type[RulesFile | TopologyFile] | No
             gc.enable()
 
 
-def _examine(paths: Sequence[str], *, only: type[RulesFile | TopologyFile] | None) -> Loaded:
+def _examine(paths: Sequence[str], *, only: Kind | None) -> Loaded:
     findings, suggester = Findings(), Suggester()
     files = list(_found(paths, findings))
-    rules_files: list[Validated] = []
-    topology_files: list[Validated] = []
+    checked: dict[Kind, list[Validated]] = {kind: [] for kind in _KEYS}
     for file in files:
         document = read_file(file, findings)
         schema = _schema_of(document, findings, only=only) if document is not None else None
         if document is None or schema is None:
             continue
         validated = validate(document, schema, findings=findings, suggester=suggester)
-        (rules_files if schema is RulesFile else topology_files).append(validated)
-    rules_compiler = RulesCompiler(rules_files, findings=findings)
+        checked[schema].append(validated)
+    for settings in checked[Settings]:
+        check_paths(settings, findings)
+    rules_compiler = RulesCompiler(checked[RulesFile], findings=findings)
     rules = rules_compiler.compile()
-    topology_compiler = TopologyCompiler(topology_files, findings=findings, suggester=suggester)
+    topology_compiler = TopologyCompiler(checked[TopologyFile], findings=findings, suggester=suggester)
     topology = topology_compiler.compile()
     if not findings.has_errors:
         rules_compiler.check_services(topology, suggester)
@@ -122,9 +110,10 @@ def _examine(paths: Sequence[str], *, only: type[RulesFile | TopologyFile] | Non
         topology=topology,
         problems=tuple(findings.problems()),
         files=len(files),
-        rule_sets=min(len(rules_files), 1),
+        rule_sets=min(len(checked[RulesFile]), 1),
         services=topology_compiler.services,
         edges=topology_compiler.edges,
+        settings=len(checked[Settings]),
         errors=findings.count(Severity.ERROR),
         warnings=findings.count(Severity.WARNING),
     )
@@ -161,37 +150,27 @@ def _in_folder(folder: str, findings: Findings) -> list[str]:
     return [str(path) for path in found]
 
 
-def _content(path: str) -> bytes:
-    if path == STDIN:
-        return sys.stdin.buffer.read(BYTES_LIMIT + 1)
-    with Path(path).open("rb") as file:
-        return file.read(BYTES_LIMIT + 1)
-
-
-def _schema_of(
-    document: Document, findings: Findings, *, only: type[RulesFile | TopologyFile] | None
-) -> type[RulesFile | TopologyFile] | None:
+def _schema_of(document: Document, findings: Findings, *, only: Kind | None) -> Kind | None:
     """Answer what a file is by its keys at the top; None when it is empty, or after recording why it cannot be told."""
     root = document.root
-    if root is None or not isinstance(root, Mapping):
-        if root is not None:
-            findings.error(document.mark(), "the file must be a mapping of rules or of a topology")
-        return only if root is None else None
-    in_rules = [key for key in root if key in _RULES_KEYS]
-    in_topology = [key for key in root if key in _TOPOLOGY_KEYS]
-    if in_rules and in_topology:
-        where = document.mark((in_topology[0],), of_key=True)
-        findings.error(where, f"'{in_topology[0]}' is of a topology and '{in_rules[0]}' of rules; write them in two files")
+    if root is None:
+        return only
+    if not isinstance(root, Mapping):
+        findings.error(document.mark(), "the file must be a mapping of rules, of a topology or of settings")
         return None
-    if only is RulesFile and in_topology:
-        findings.error(document.mark((in_topology[0],), of_key=True), f"'{in_topology[0]}' is of a topology; rules are expected here")
+    first_keys = {kind: key for key in reversed(root) for kind in _KEYS if key in _KEYS[kind]}
+    for kind, key in first_keys.items():
+        if only is not None and kind is not only:
+            findings.error(document.mark((key,), of_key=True), f"'{key}' is of {_NAMES[kind]}; {_EXPECTED[only]} here")
+            return None
+    if len(first_keys) > 1:
+        (one, key), (other, second) = list(first_keys.items())[-2:]
+        where = document.mark((key,), of_key=True)
+        findings.error(where, f"'{key}' is of {_NAMES[one]} and '{second}' of {_NAMES[other]}; write them in two files")
         return None
-    if only is TopologyFile and in_rules:
-        findings.error(document.mark((in_rules[0],), of_key=True), f"'{in_rules[0]}' is of rules; a topology is expected here")
-        return None
-    if only is not None or in_rules or in_topology or not root:
-        return only or (RulesFile if in_rules else TopologyFile if in_topology else None)
+    if only is not None or first_keys or not root:
+        return only or next(iter(first_keys), None)
     first = next(iter(root))
-    hint = Suggester().hint(first, (*_RULES_KEYS, *_TOPOLOGY_KEYS))
-    findings.error(document.mark((first,), of_key=True), f"unknown key '{first}', in neither rules nor a topology", hint=hint)
+    hint = Suggester().hint(first, [key for keys in _KEYS.values() for key in keys])
+    findings.error(document.mark((first,), of_key=True), f"unknown key '{first}', in neither rules, a topology nor settings", hint=hint)
     return None

@@ -11,7 +11,7 @@ from typing import Final
 import yaml
 from yaml import CSafeLoader
 
-from correlator.config.problem import ConfigError, Mark, Problem, Severity
+from correlator.config.problem import ConfigError, Findings, Mark, Problem, Severity
 
 BYTES_LIMIT: Final = 64 * 1024 * 1024
 NODES_LIMIT: Final = 5_000_000
@@ -65,11 +65,12 @@ class Listing(list[object]):
 
 
 class Document:
-    """One file as read: `root` is None when it is empty."""
+    """One file as read: `root` is None when it is empty. `problems` are mistakes that do not keep the rest from being checked."""
 
-    def __init__(self, file: str, root: object, place: int) -> None:
+    def __init__(self, file: str, root: object, place: int, *, problems: Sequence[Problem] = ()) -> None:
         self.file = file
         self.root = root
+        self.problems = tuple(problems)
         self._place = place
 
     def mark(self, path: Path = (), *, of_key: bool = False) -> Mark:
@@ -91,7 +92,8 @@ class Document:
 def read(content: bytes, file: str) -> Document:
     """Read one YAML document; `file` is what messages call it.
 
-    Raises `ConfigError` with one problem: the first place where this is not YAML, or is more than the limits allow.
+    A key written twice is among the document's problems; what stands behind both is taken together, so that it is checked. Raises
+    `ConfigError` with the problems so far and the first place where this is not YAML, or is more than the limits allow.
     """
     text = _decoded(content, file)
     composer = _Composer(file)
@@ -103,12 +105,12 @@ def read(content: bytes, file: str) -> Document:
             composer.take(event)
     except yaml.reader.ReaderError as error:
         before = text.encode()[: error.position].decode(errors="ignore")
-        raise _refused(_mark_after(file, before), "a control character is not allowed in YAML") from None
+        raise composer.stopped(_mark_after(file, before), "a control character is not allowed in YAML") from None
     except yaml.MarkedYAMLError as error:
-        raise _refused(*_syntax(error, file, text)) from None
+        raise composer.stopped(*_syntax(error, file, text)) from None
     finally:
         loader.dispose()
-    return Document(file, composer.root, composer.root_place)
+    return Document(file, composer.root, composer.root_place, problems=composer.findings.problems())
 
 
 class _Composer:
@@ -116,6 +118,7 @@ class _Composer:
 
     def __init__(self, file: str) -> None:
         self.file = file
+        self.findings = Findings()
         self.root: object = None
         self.root_place = _COLUMNS + 1
         self.is_done = False
@@ -123,6 +126,7 @@ class _Composer:
         self._nodes = 0
         self._open: list[Mapping | Listing] = []
         self._keys: list[tuple[str, int] | None] = []
+        self._firsts: list[object] = []
         self._anchor_of_open: list[str | None] = []
         self._values_by_anchor: dict[str, object] = {}
 
@@ -165,7 +169,7 @@ class _Composer:
         if key in parent:
             first = parent.place(key, of_key=True)
             assert first is not None
-            raise self._refused(event, f"duplicate key '{key}', first written at {_mark(self.file, first)}")
+            self.findings.error(_mark(self.file, place), f"duplicate key '{key}', first written at {_mark(self.file, first)}")
         self._keys[-1] = (key, place)
 
     def _start(self, event: yaml.CollectionStartEvent, collection: Mapping | Listing) -> None:
@@ -176,7 +180,7 @@ class _Composer:
         if len(self._open) >= DEPTH_LIMIT:
             raise self._refused(event, f"nested deeper than {DEPTH_LIMIT} levels")
         self._count(event, 1)
-        self._place_value(event, collection, _packed(event))
+        self._firsts.append(self._place_value(event, collection, _packed(event)))
         self._open.append(collection)
         self._keys.append(None)
         self._anchor_of_open.append(event.anchor)
@@ -189,6 +193,7 @@ class _Composer:
             self._merge(event, closed)
         if anchor is not None:
             self._values_by_anchor[anchor] = closed
+        _join(self._firsts.pop(), closed)
         if self._open:
             self._open[-1].size += closed.size
 
@@ -203,20 +208,24 @@ class _Composer:
         self._count(event, 1 + (value.size if isinstance(value, Mapping | Listing) else 0))
         self._place_value(event, value, _packed(event))
 
-    def _place_value(self, event: yaml.Event, value: object, place: int) -> None:
+    def _place_value(self, event: yaml.Event, value: object, place: int) -> object:
+        """Put a value where it belongs; of a key written twice, which was told as a mistake, answer the first one's value instead."""
         if not self._open:
             self.root, self.root_place = value, place
-            return
+            return None
         parent = self._open[-1]
         if isinstance(parent, Listing):
             parent.append(value)
             parent.places.append(place)
-            return
+            return None
         key = self._keys[-1]
         assert key is not None, event
+        self._keys[-1] = None
+        if key[0] in parent:
+            return parent[key[0]]
         parent[key[0]] = value
         parent.places += (key[1], place)
-        self._keys[-1] = None
+        return None
 
     def _merge(self, event: yaml.Event, mapping: Mapping) -> None:
         """Fold what `<<` names into the mapping, in place: its own keys win, then the first named."""
@@ -228,7 +237,7 @@ class _Composer:
         del mapping.places[2 * rank : 2 * rank + 2]
         for source in sources:
             if not isinstance(source, Mapping):
-                raise _refused(_mark(self.file, place or _packed(event)), "'<<' must name a mapping or a list of mappings")
+                raise self.stopped(_mark(self.file, place or _packed(event)), "'<<' must name a mapping or a list of mappings")
             for rank_there, (key, value) in enumerate(source.items()):
                 if key not in mapping:
                     mapping[key] = value
@@ -243,7 +252,29 @@ class _Composer:
             self._open[-1].size += amount
 
     def _refused(self, event: yaml.Event, message: str) -> ConfigError:
-        return _refused(_mark(self.file, _packed(event)), message)
+        return self.stopped(_mark(self.file, _packed(event)), message)
+
+    def stopped(self, where: Mark, message: str) -> ConfigError:
+        """Answer the error of a place behind which nothing can be read, with the mistakes before it."""
+        self.findings.error(where, message)
+        return ConfigError(self.findings.problems())
+
+
+def _join(first: object, second: object) -> None:
+    """Add what stands behind a key's second writing to what stands behind its first, so that others may name it and it is checked."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        first.size += second.size
+        for rank, (key, value) in enumerate(second.items()):
+            if key in first:
+                _join(first[key], value)
+            else:
+                first[key] = value
+                first.places += second.places[2 * rank : 2 * rank + 2]
+        first.forget_ranks()
+    elif isinstance(first, Listing) and isinstance(second, Listing) and first is not second:
+        first.size += second.size
+        first += second
+        first.places += second.places
 
 
 def _plain(text: str) -> object:

@@ -6,14 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from correlator.config.load import read_file
+from correlator.config.files import STDIN, STDIN_SHOWN, read_file
 from correlator.config.nearest import Suggester
 from correlator.config.problem import ConfigError, Findings
 from correlator.config.schema import Between, Name, Section, durations_as_text, emptied, mistake, unlisted
-from correlator.config.validate import validate
-from correlator.model.instant import HOUR, SECOND, Duration
+from correlator.config.validate import Validated, validate
+from correlator.model.instant import DAY, HOUR, SECOND, Duration
 
 _PORT_LIMIT = 65535
+_PATHS = ("rules", "topology")
+"""The keys that name files and folders."""
 
 
 def _address(value: str) -> str:
@@ -118,6 +120,25 @@ class KafkaSettings(Section):
         return self.model_copy(update=update)
 
 
+_RetentionLimits = BeforeValidator(Between(HOUR, 3650 * DAY))
+
+
+class RetentionSettings(Section):
+    """How long records stay after they came, whatever their own times say. What is not read yet, or needed by a restart, stays longer."""
+
+    raw: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(
+        default=7 * DAY, description="For the raw topics. A backlog older than half of it makes the service unready."
+    )
+    frames: Annotated[Duration, BeforeValidator(Between(7 * DAY, 3650 * DAY)), durations_as_text] = Field(
+        default=7 * DAY, description="For the internal log; at least 7d. A backlog older than half of it makes the service unready."
+    )
+    decisions: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(default=30 * DAY, description="For decisions.")
+    dead_letters: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(default=30 * DAY, description="For dead letters.")
+    tombstones: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(
+        default=DAY, description="For the marks that a document was deleted: a reader that was away longer does not learn of it."
+    )
+
+
 class TopicSettings(Section):
     """One raw topic that intake reads."""
 
@@ -147,6 +168,7 @@ class Settings(Section):
     http: HttpSettings = Field(default=HttpSettings(), description="The HTTP server.")
     checkpoint: CheckpointSettings = Field(default=CheckpointSettings(), description="When state is written.")
     batch: BatchSettings = Field(default=BatchSettings(), description="How much one transaction takes.")
+    log_retention: RetentionSettings = Field(default=RetentionSettings(), description="How long records stay in the log.")
     topics: Annotated[tuple[TopicSettings, ...], BeforeValidator(unlisted)] = Field(
         default=(TopicSettings(name="events"),), description="The raw topics."
     )
@@ -165,23 +187,43 @@ class Settings(Section):
 def load_settings(path: str | None) -> Settings:
     """Read settings from a file or `-`, or answer the defaults where there is none; paths in it are relative to it.
 
-    Raises `ConfigError` with every problem.
+    A default folder of rules or topologies that is not there is left out: a laptop may have neither. A path that the file names must be
+    there. Raises `ConfigError` with every problem.
     """
     if path is None:
-        return Settings()
+        return _resolved(Settings(), Path())
     findings = Findings()
     document = read_file(path, findings)
     settings: object = None
     if document is not None:
-        settings = validate(document, Settings, findings=findings, suggester=Suggester()).model
+        validated = validate(document, Settings, findings=findings, suggester=Suggester())
+        check_paths(validated, findings)
+        settings = validated.model
     if findings.has_errors:
         raise ConfigError(findings.problems())
     assert isinstance(settings, Settings), "no errors were found"
-    folder = Path() if path == "-" else Path(path).parent
-    return settings.model_copy(
-        update={
-            "rules": tuple([os.fspath(folder / entry) for entry in settings.rules]),
-            "topology": tuple([os.fspath(folder / entry) for entry in settings.topology]),
-            "kafka": settings.kafka.below(folder),
-        }
-    )
+    return _resolved(settings, _folder(path))
+
+
+def check_paths(settings: Validated, findings: Findings) -> None:
+    """Record every path of rules or topologies that a settings file names and that is not there."""
+    folder = _folder(settings.document.file)
+    for key in _PATHS:
+        entries = settings.scalar(key)
+        for rank, entry in enumerate(entries) if isinstance(entries, list) else ():
+            if isinstance(entry, str) and entry != STDIN and not os.path.lexists(folder / entry):
+                where = settings.document.mark((key, rank))
+                findings.error(where, f"{key}[{rank}]: no such file or folder: {os.fspath(folder / entry)}")
+
+
+def _folder(file: str) -> Path:
+    return Path() if file in (STDIN, STDIN_SHOWN) else Path(file).parent
+
+
+def _resolved(settings: Settings, folder: Path) -> Settings:
+    found: dict[str, tuple[str, ...]] = {}
+    for key in _PATHS:
+        entries = [os.fspath(folder / entry) for entry in getattr(settings, key)]
+        is_named = key in settings.model_fields_set
+        found[key] = tuple([entry for entry in entries if is_named or Path(entry).exists()])
+    return settings.model_copy(update={**found, "kafka": settings.kafka.below(folder)})

@@ -15,6 +15,8 @@ from correlator.model.instant import SECOND, Duration, format_duration
 from correlator.model.topology import Edge, EdgeKind, Topology
 from correlator.state.records import Hit
 
+STAND_IN: Final = "?"
+"""Begins the name under which alerts are grouped that belong to nothing the topology knows: no entity, and never shown as one."""
 CAUSES_MOST: Final = 3
 CANDIDATES_MOST: Final = 50
 """Only this many entities, the first to alert, are weighed; a root that is fiftieth to alert is none."""

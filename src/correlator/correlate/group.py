@@ -50,6 +50,7 @@ _Places = dict[str, dict[str, tuple[Incident, Hit]]]
 """Hits of live incidents by entity and incident id."""
 _Clues = dict[str, tuple[Incident, list[tuple[float, str]]]]
 """What speaks for each incident, by its id: scores, each with the entity of the hit that gives it."""
+_NOWHERE: Final[dict[str, tuple[Incident, Hit]]] = {}
 _Entry = tuple[Instant, str, str]
 """When a hit began, its entity and its incident: in this order, since ids may come from a guess."""
 
@@ -133,13 +134,14 @@ class Grouper:
     def _declared(self, places: _Places, scope: tuple[str, ...], entity: str, *, at: Instant) -> _Clues:
         """Weigh hits at the entity itself and where the graph leads: of all hits of the scope, those whose time could fit."""
         clues: _Clues = {}
-        for incident, hit in places.get(entity, {}).values():
-            self._weigh(clues, incident, hit, score=same_score(at - hit.last), at=at)
+        for incident, hit in places.get(entity, _NOWHERE).values():
+            if self._is_joinable(incident, at):
+                _weigh(clues, incident, hit, score=same_score(at - hit.last))
         reaches, (low, high) = self._reaches_and_window_of(entity)
-        for onset, name, identifier in self._between(scope, at - high, at - low):
-            reach = reaches.get(name)
-            if reach is not None and name != entity:
-                self._weigh(clues, *places[name][identifier], score=spread_score(reach, at - onset), at=at)
+        for onset, name, identifier in [entry for entry in self._between(scope, at - high, at - low) if entry[1] in reaches]:
+            incident, hit = places[name][identifier]
+            if name != entity and self._is_joinable(incident, at):
+                _weigh(clues, incident, hit, score=spread_score(reaches[name], at - onset))
         return clues
 
     def _add_undeclared(self, clues: _Clues, scope: tuple[str, ...], entity: str, *, at: Instant) -> None:
@@ -150,12 +152,9 @@ class Grouper:
         for onset, name, identifier in newest[max(0, end - SCAN_MOST) : end]:
             if at - onset > UNSEEN_LATE or name in reaches:
                 continue
-            reach = unseen_reach(level, self._levels.get(name))
-            self._weigh(clues, *places[name][identifier], score=spread_score(reach, at - onset), at=at)
-
-    def _weigh(self, clues: _Clues, incident: Incident, hit: Hit, *, score: float, at: Instant) -> None:
-        if score > 0.0 and self._is_joinable(incident, at):
-            clues.setdefault(incident.id, (incident, []))[1].append((score * weight_of(hit.alerts), hit.entity))
+            incident, hit = places[name][identifier]
+            if self._is_joinable(incident, at):
+                _weigh(clues, incident, hit, score=spread_score(unseen_reach(level, self._levels.get(name)), at - onset))
 
     def _between(self, scope: tuple[str, ...], first: Instant, last: Instant) -> list[_Entry]:
         """Answer the hits of a scope whose onset lies between two instants, both included."""
@@ -170,6 +169,11 @@ class Grouper:
         while path[-1] != entity:
             path.append(reaches[path[-1]].via if other in reaches else entity)
         return tuple(reversed(path))
+
+
+def _weigh(clues: _Clues, incident: Incident, hit: Hit, *, score: float) -> None:
+    if score > 0.0:
+        clues.setdefault(incident.id, (incident, []))[1].append((score * weight_of(hit.alerts), hit.entity))
 
 
 def _discard(entries: list[_Entry], entry: _Entry) -> None:

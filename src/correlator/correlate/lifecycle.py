@@ -9,12 +9,12 @@ reaches its effect and is judged in the order of (effect, at, fingerprint, statu
 of the same instant.
 """
 
-from enum import StrEnum
 from heapq import heapify, heappop, heappush
 from typing import Final
 
 import msgspec
 
+from correlator.correlate.change import Change, ChangeKind
 from correlator.frames.frame import PLAIN_FIRING, SPECIAL, Extra, Frame, News
 from correlator.model.alert import AlertMove, AlertState, Status, next_alert_state
 from correlator.model.event import Flag, Origin, Verdict
@@ -22,14 +22,18 @@ from correlator.model.incident import Why
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import NO_RULE, RuleSet
 from correlator.state.looks import pack_looks
-from correlator.state.records import ALERT_PREFIX, Alert, Row, Turn, pack_alert, pack_turn, turn_key, unpack_alert, unpack_turn
+from correlator.state.records import ALERT_PREFIX, Alert, Row, Turn, pack_alert, pack_turn, split_turn, turn_key, unpack_alert, unpack_turn
 from correlator.state.wheel import TimerWheel
 
 _TEXTS: Final = msgspec.json.Decoder(dict[str, str])
 _NOTHING: Final = Extra()
 _LATE: Final = int(Flag.LATE)
+_RESOLVED_EARLY: Final = int(Flag.RESOLVED_BEFORE_FIRING)
 _WHY_BY_MOVE: Final = {AlertMove.CLEARED: Why.CLEARED, AlertMove.EXPIRED: Why.EXPIRED, AlertMove.KEEP_ENDED: Why.CLEARED}
-_HEARD: Final = (AlertState.FIRING, AlertState.HELD)
+# Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
+_RESOLVED, _HELD, _FIRING, _KEPT = AlertState.RESOLVED, AlertState.HELD, AlertState.FIRING, AlertState.KEPT
+_NEW, _UPDATE, _REPEAT = Verdict.NEW, Verdict.UPDATE, Verdict.REPEAT
+_HEARD: Final = (_FIRING, _HELD)
 MEMORY_LEAST: Final[Duration] = 15 * MINUTE
 """An alert is remembered at least this long after its last sight: intake counts on it, and sends labels more often than this."""
 ALERTS_MOST: Final = 2_000_000
@@ -37,32 +41,11 @@ ALERTS_MOST: Final = 2_000_000
 _SWEEPS: Final = 64
 
 
-class ChangeKind(StrEnum):
-    """What other stages must know of an alert."""
-
-    BEGAN = "began"
-    ENDED = "ended"
-    NOTED = "noted"
-    GONE = "gone"
-
-
-class Change(msgspec.Struct, frozen=True, gc=False):
-    """One happening of one alert at one instant of the machine's position.
-
-    `began` counts; `noted` only changes its document; `gone` brings a copy of what is forgotten. `former` is when the stretch before the
-    one that starts here started, 0 when there was none; it ended at `alert.ended`.
-    """
-
-    kind: ChangeKind
-    alert: Alert
-    instant: Instant
-    why: Why
-    onset: Instant = 0
-    former: Instant = 0
-
-
 class Lifecycle:
-    """Alerts and their turns. `rules` may be swapped; stretches under way keep the rule they began with."""
+    """Alerts and their turns. `rules` may be swapped; stretches under way keep the rule they began with.
+
+    `resolved_early` counts ends of alerts that were not known to have fired, for whoever takes the count; not those that say so themselves.
+    """
 
     def __init__(self, rules: RuleSet, *, alerts_most: int = ALERTS_MOST) -> None:
         self.rules = rules
@@ -70,6 +53,7 @@ class Lifecycle:
         self.alerts: dict[bytes, Alert] = {}
         self.verdicts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
         self.evicted = 0
+        self.resolved_early = 0
         self.waiting = 0
         self.arrived: list[Turn] = []
         self.noted: list[Alert] = []
@@ -122,8 +106,8 @@ class Lifecycle:
             if not alert.is_changed:
                 alert.is_changed = True
                 self._changed.append(alert)
-        self.verdicts[Verdict.REPEAT] += repeats - updates
-        self.verdicts[Verdict.UPDATE] += updates
+        self.verdicts[_REPEAT] += repeats - updates
+        self.verdicts[_UPDATE] += updates
 
     def next_instant(self) -> Instant:
         """Answer when the next turn or timer is due, `NEVER` when there is none."""
@@ -218,7 +202,7 @@ class Lifecycle:
             news.value if news is not None else None,
             labels=news.labels if news is not None and self._has_free_labels else None,
         )
-        for one in _split(turn):
+        for one in split_turn(turn) if turn.more else (turn,):
             self._queue(alert, one)
             self.arrived.append(one)
 
@@ -250,7 +234,7 @@ class Lifecycle:
         over = [
             (alert.sighted, alert.fingerprint)
             for alert in self.alerts.values()
-            if alert.state is AlertState.RESOLVED and not alert.waiting and alert.sighted < latest
+            if alert.state is _RESOLVED and not alert.waiting and alert.sighted < latest
         ]
         for _, fingerprint in sorted(over)[: excess + self._alerts_most // _SWEEPS + 1]:
             self.noted.append(self.alerts[fingerprint])
@@ -279,23 +263,21 @@ class Lifecycle:
 
     def _judge(self, turn: Turn, instant: Instant) -> Change | None:
         alert = self.alerts[turn.fingerprint]
-        was_due = self._due(alert)
         alert.waiting -= 1
         self.waiting -= turn.count
-        alert.count += turn.count
-        judge = self._judge_firing if turn.status == Status.FIRING else self._judge_resolved
+        alert.count += turn.count or 1  # a turn without items was put back, and its item taken out of the stretch before
+        judge = self._judge_resolved if turn.status else self._judge_firing
         change = judge(alert, turn, instant)
         alert.sighted = max(alert.sighted, instant)
         self._settle(alert)
-        if min(was_due, self._due(alert)) <= self._timer_due:
-            self._is_timer_known = False
         return change
 
     def _settle(self, alert: Alert) -> None:
         """Bring up to date what is derived from an alert's state."""
         alert.is_steady = self._is_steady(alert)
         self.touch(alert)
-        self._wheel.schedule(alert)
+        if self._wheel.schedule(alert) <= self._timer_due or self._wheel.first is alert:
+            self._is_timer_known = False
 
     def _judge_firing(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
         is_heard = alert.state in _HEARD
@@ -309,22 +291,22 @@ class Lifecycle:
         seen = instant if turn.flags & _LATE else turn.at
         is_relabelled = turn.labels is not None and bool(self._relabel(alert, turn.labels))
         if is_heard:
-            self._count(turn, Verdict.UPDATE if is_relabelled else Verdict.REPEAT)
+            self._count(turn, _UPDATE if is_relabelled else _REPEAT)
             self._hear(alert, turn, seen, instant=instant)
             return None
-        if alert.state is AlertState.KEPT:
-            self._count(turn, Verdict.UPDATE)
+        if alert.state is _KEPT:
+            self._count(turn, _UPDATE)
             self._move(alert, AlertMove.RETURNED)
             self._hear(alert, turn, seen, instant=instant)
             return Change(ChangeKind.NOTED, alert, instant, Why.RETURNED)
-        self._count(turn, Verdict.NEW)
+        self._count(turn, _NEW)
         return self._begin(alert, turn, seen, instant=instant)
 
     def _judge_rest(self, alert: Alert, turn: Turn, known: Instant) -> None:
         """Let go what of a firing run is older than what is known to be over; the rest of the run is news, and judged in its turn."""
         rest = [at for at in turn.more if at > known]
         count = min(len(rest), turn.count)
-        self.verdicts[Verdict.REPEAT] += turn.count - count
+        self.verdicts[_REPEAT] += turn.count - count
         if rest:
             self._queue(alert, msgspec.structs.replace(turn, effect=rest[0], at=rest[0], count=count, more=rest[1:]))
 
@@ -337,7 +319,8 @@ class Lifecycle:
         former = alert.started if alert.ended else 0
         alert.started, alert.last_seen, alert.before, alert.recent, alert.denied = turn.at, seen, 0, (), 0
         alert.until, alert.count = turn.expires or 0, max(turn.count, 1)
-        self._refresh(alert, turn.more, instant)
+        if turn.more:
+            self._refresh(alert, turn.more, instant)
         if alert.hold:
             self._move(alert, AlertMove.HELD)
             alert.reason = Why.HELD
@@ -356,6 +339,8 @@ class Lifecycle:
 
     def _judge_resolved(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
         is_heard = alert.state in _HEARD
+        if not alert.started and not turn.flags & _RESOLVED_EARLY:
+            self.resolved_early += turn.count
         limit = _before(turn, instant)
         newest = self._newest_until(alert, limit)
         is_stale = turn.at < max(newest, alert.started) if is_heard else turn.at <= max(alert.ended, alert.denied)
@@ -363,14 +348,14 @@ class Lifecycle:
             self.verdicts[Verdict.LATE] += turn.count
             return None
         if not alert.ended and not alert.started:
-            self._count(turn, Verdict.NEW)
+            self._count(turn, _NEW)
             alert.ended = turn.at
             return Change(ChangeKind.NOTED, alert, instant, Why.NEVER_FIRED)
         if is_stale or not is_heard:
-            self._count(turn, Verdict.REPEAT)
+            self._count(turn, _REPEAT)
             alert.denied = alert.denied if is_heard else max(alert.denied, turn.at)
             return None
-        self._count(turn, Verdict.UPDATE)
+        self._count(turn, _UPDATE)
         self._put_back(alert, limit)
         alert.last_seen = newest
         return self._clear(alert, turn.at, instant)
@@ -382,21 +367,25 @@ class Lifecycle:
         return max([at for at in alert.recent if at <= instant], default=alert.before)
 
     def _put_back(self, alert: Alert, after: Instant) -> None:
-        """Queue firing times later than a resolve again: they start another stretch. Their items were counted already."""
+        """Queue firing times later than a resolve again: they start another stretch, and count there. Their items have their verdicts."""
+        if alert.last_seen <= after:
+            alert.recent = ()
+            return
         later = [at for at in (*alert.recent, alert.last_seen) if at > after]
+        alert.count -= len(later)
         for at in later:
             self._queue(alert, Turn(at, at, alert.fingerprint, Status.FIRING, 0, expires=alert.until or None))
         alert.recent = ()
 
     def _clear(self, alert: Alert, at: Instant, instant: Instant) -> Change:
         alert.ended = at
-        if alert.state is AlertState.FIRING and alert.keep:
+        if alert.state is _FIRING and alert.keep:
             self._move(alert, AlertMove.KEPT)
             return Change(ChangeKind.NOTED, alert, instant, Why.KEPT)
         return self._end(alert, AlertMove.CLEARED, instant)
 
     def _end(self, alert: Alert, move: AlertMove, instant: Instant) -> Change:
-        was_held = alert.state is AlertState.HELD
+        was_held = alert.state is _HELD
         self._move(alert, move)
         if was_held:
             alert.reason = Why.HOLD_NOT_MET
@@ -407,24 +396,24 @@ class Lifecycle:
 
     def _due(self, alert: Alert) -> Instant:
         """Answer when an alert must be woken: the one deadline of its state."""
-        if alert.state is AlertState.FIRING and not alert.until:
+        if alert.state is _FIRING and not alert.until:
             return alert.last_seen + alert.expiry
-        if alert.state is AlertState.KEPT:
+        if alert.state is _KEPT:
             return alert.ended + alert.keep
-        if alert.state is AlertState.RESOLVED:
+        if alert.state is _RESOLVED:
             return max(alert.ended, alert.last_seen, alert.sighted) + self._memory if alert.sighted else NEVER
         expires = self._expires(alert)
-        return min(expires, alert.started + alert.hold) if alert.state is AlertState.HELD else expires
+        return min(expires, alert.started + alert.hold) if alert.state is _HELD else expires
 
     def _expires(self, alert: Alert) -> Instant:
         return alert.until if alert.until > alert.last_seen else alert.last_seen + alert.expiry
 
     def _wake(self, alert: Alert, instant: Instant) -> Change:
-        if alert.state is AlertState.RESOLVED:
+        if alert.state is _RESOLVED:
             return self._forget(alert, instant)
-        if alert.state is AlertState.KEPT:
+        if alert.state is _KEPT:
             change = self._end(alert, AlertMove.KEEP_ENDED, instant)
-        elif alert.state is AlertState.HELD and alert.started + alert.hold <= self._expires(alert):
+        elif alert.state is _HELD and alert.started + alert.hold <= self._expires(alert):
             self._move(alert, AlertMove.HOLD_ENDED)
             alert.reason = None
             change = Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=alert.started)
@@ -461,7 +450,7 @@ class Lifecycle:
         """Give a turn's first item its verdict; the others of its run are repeats."""
         if turn.count:
             self.verdicts[verdict] += 1
-            self.verdicts[Verdict.REPEAT] += turn.count - 1
+            self.verdicts[_REPEAT] += turn.count - 1
 
     def _move(self, alert: Alert, move: AlertMove) -> None:
         alert.state = next_alert_state(alert.state, move)
@@ -471,7 +460,8 @@ class Lifecycle:
 
     def touch(self, alert: Alert) -> None:
         """Note that an alert's row changed."""
-        self._deleted.pop(ALERT_PREFIX + alert.fingerprint, None)
+        if self._deleted:
+            self._deleted.pop(ALERT_PREFIX + alert.fingerprint, None)
         if not alert.is_changed:
             alert.is_changed = True
             self._changed.append(alert)
@@ -489,11 +479,3 @@ def _before(turn: Turn, instant: Instant) -> Instant:
 
 def _onset(turn: Turn, instant: Instant) -> Instant:
     return instant if turn.flags & _LATE else turn.at
-
-
-def _split(turn: Turn) -> list[Turn]:
-    """Answer a run as turns: one for firing items; one per time for resolved ones, since each may end another stretch."""
-    if turn.status == Status.FIRING or not turn.more:
-        return [turn]
-    rest = [msgspec.structs.replace(turn, effect=at, at=at, count=1, more=[]) for at in turn.more]
-    return [msgspec.structs.replace(turn, count=turn.count - len(rest), more=[]), *rest]

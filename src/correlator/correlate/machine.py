@@ -10,18 +10,19 @@ from typing import Final
 
 import msgspec
 
-from correlator.correlate.diagnose import Cause, diagnose
+from correlator.correlate.change import Change, ChangeKind
+from correlator.correlate.diagnose import STAND_IN, Cause, diagnose
 from correlator.correlate.group import NEW, Grouper, Placement
 from correlator.correlate.incidents import IncidentBook, Joining
-from correlator.correlate.lifecycle import Change, ChangeKind, Lifecycle
-from correlator.correlate.render import alert_document, incident_document, listed_members, severity_rank
+from correlator.correlate.lifecycle import Lifecycle
+from correlator.correlate.render import Stretch, incident_document, listed_members, severity_rank, stretch_of
 from correlator.correlate.sources import Sources
 from correlator.frames.control import Control, read_control
 from correlator.frames.frame import Frame, FrameKind
 from correlator.model.alert import AlertState, Status
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Verdict
-from correlator.model.incident import FINAL_STATES, AlertDocument, Decision, IncidentDocument, IncidentState, Why
+from correlator.model.incident import FINAL_STATES, Decision, IncidentDocument, IncidentState, Why
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
@@ -30,6 +31,8 @@ from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY,
 SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
 _ENDS: Final = (Why.CLEARED, Why.EXPIRED, Why.HOLD_NOT_MET)
+_BEGAN, _ENDED, _GONE = ChangeKind.BEGAN, ChangeKind.ENDED, ChangeKind.GONE
+_HELD_FIRST: Final = (Why.HELD, Why.HOLD_NOT_MET, Why.NEW_FAULT, Why.JOINED, Why.RETURNED)
 _PACK: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -38,12 +41,14 @@ class Effects(msgspec.Struct):
 
     `alerts` holds the alerts themselves, to be described by `alert_document` before the next step if at all: a replay does without.
     `stretches` holds every firing stretch that ended, also those that another stretch of the same frame hides in `alerts`.
+    `resolved_early` counts items to be flagged as resolved before firing; intake, without memory, flagged only those that say so.
     """
 
     incidents: dict[str, IncidentDocument | None] = {}
     alerts: dict[bytes, Alert | None] = {}
     decisions: list[Decision] = []
-    stretches: list[AlertDocument] = []
+    stretches: list[Stretch] = []
+    resolved_early: int = 0
 
 
 class _MachineRow(msgspec.Struct, array_like=True):
@@ -79,7 +84,7 @@ class Machine:
         self._causes: dict[str, list[Cause]] = {}
         self._noted: dict[bytes, Alert] = {}
         self._decisions: list[Decision] = []
-        self._stretches: list[AlertDocument] = []
+        self._stretches: list[Stretch] = []
 
     def step(self, frame: Frame) -> Effects:
         """Take the next frame of the log; answer what to write."""
@@ -106,9 +111,9 @@ class Machine:
         return self.lifecycle.verdicts
 
     @property
-    def open_stretches(self) -> list[AlertDocument]:
+    def open_stretches(self) -> list[Stretch]:
         """Stretches that have not ended, in the order their alerts were met."""
-        return [alert_document(alert) for alert in self.lifecycle.alerts.values() if alert.state is not AlertState.RESOLVED]
+        return [stretch_of(alert) for alert in self.lifecycle.alerts.values() if alert.state is not AlertState.RESOLVED]
 
     @property
     def open_incidents(self) -> list[IncidentDocument]:
@@ -129,6 +134,11 @@ class Machine:
     def row_counts(self) -> tuple[int, int, int]:
         """How many alerts, incidents and waiting turns there are."""
         return len(self.lifecycle.alerts), len(self.book.incidents), self.lifecycle.turns
+
+    @property
+    def evicted(self) -> tuple[int, int]:
+        """How many alerts and incidents this machine forgot before their retention ended, because there were too many."""
+        return self.lifecycle.evicted, self.book.evicted
 
     def rows(self) -> list[Row]:
         """Answer the rows that changed since the last call; all of them together are the whole state."""
@@ -211,14 +221,16 @@ class Machine:
         alert = change.alert
         if change.former:
             self._keep_stretch(alert, change.former)
-        self._noted[alert.fingerprint] = alert
+        if self._drafts:
+            self._noted[alert.fingerprint] = alert
         if change.why in _ENDS:
-            self._stretches.append(alert_document(alert))
-        if change.kind is ChangeKind.BEGAN:
+            self._stretches.append(stretch_of(alert))
+        kind = change.kind
+        if kind is _BEGAN:
             self._begin(alert, change)
-        elif change.kind is ChangeKind.ENDED:
+        elif kind is _ENDED:
             self._end(alert, change)
-        elif change.kind is ChangeKind.GONE:
+        elif kind is _GONE:
             self._remember(alert)
         else:
             self._decide(change.why, change.instant, alert=alert)
@@ -362,7 +374,8 @@ class Machine:
     # What is written
 
     def _rendered(self) -> Effects:
-        effects = Effects(decisions=self._decisions, stretches=self._stretches)
+        effects = Effects(decisions=self._decisions, stretches=self._stretches, resolved_early=self.lifecycle.resolved_early)
+        self.lifecycle.resolved_early = 0
         self._decisions, self._stretches = [], []
         for incident in self.book.taken():
             if self._drafts or incident.state in FINAL_STATES:
@@ -393,13 +406,29 @@ class Machine:
                 rules_digest=self.control.digest,
                 fingerprint=alert.fingerprint.hex(),
                 incident=incident.id if incident is not None else None,
+                rule=self._rule_of(why, alert, incident),
                 path=list(placement.path),
                 score=round(placement.score, 4) if placement.score else None,
             )
         )
 
+    def _rule_of(self, why: Why, alert: Alert, incident: Incident | None) -> str | None:
+        """Name the alert rule that took part in a judgement, None where none did.
+
+        A stretch keeps the rule that it began with, so one in force now is named only where it says what the stretch lives by.
+        """
+        is_back = why is Why.RETURNED and incident is None
+        is_kept = bool(alert.keep) and (is_back or why in (Why.KEPT, Why.CLEARED))
+        is_held = bool(alert.hold) and not is_back and why in _HELD_FIRST
+        is_expired = why is Why.EXPIRED and alert.ended == alert.last_seen + alert.expiry
+        if not self.control.rules.alerts or not (is_kept or is_held or is_expired):
+            return None
+        rule = self.control.rules.rule_for(alert.labels)
+        is_same = (is_kept and rule.keep_firing == alert.keep) or (is_held and rule.hold == alert.hold)
+        return rule.name if is_same or (is_expired and rule.expiry == alert.expiry) else None
+
 
 def _stand_in(labels: dict[str, str], group_by: tuple[str, ...]) -> str:
     """Name what an alert without a known entity groups by: the labels that the rules name, else its alert name."""
     values = [labels[label] for label in group_by if labels.get(label)]
-    return "?" + (" ".join(values) or labels["alertname"])
+    return STAND_IN + (" ".join(values) or labels["alertname"])

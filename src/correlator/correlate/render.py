@@ -3,12 +3,15 @@
 from itertools import islice
 from typing import Final
 
-from correlator.correlate.diagnose import Cause
+import msgspec
+
+from correlator.correlate.diagnose import STAND_IN, Cause
 from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
-from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause
+from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause, Why
 from correlator.model.instant import Instant
 from correlator.model.topology import Topology
+from correlator.state.looks import Names, labels_in
 from correlator.state.records import Alert, Gone, Incident
 
 MEMBERS_MOST: Final = 200
@@ -28,6 +31,25 @@ _RANK_BY_SEVERITY: Final = {
 }
 _UNKNOWN_SEVERITY: Final = 2
 _TOP_TIER: Final = 1
+_OVER: Final = (AlertState.RESOLVED, AlertState.KEPT)
+
+
+class Stretch(msgspec.Struct, frozen=True, gc=False):
+    """One firing stretch of an alert; `ended` is None while it fires. `incident` is None where it never counted, `reason` says why."""
+
+    fingerprint: bytes
+    names: Names
+    looks: bytes
+    started: Instant
+    ended: Instant | None
+    count: int
+    incident: str | None
+    reason: Why | None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The alert's labels, as received."""
+        return labels_in(self.names, self.looks)
 
 
 def severity_rank(labels: dict[str, str]) -> int:
@@ -35,9 +57,24 @@ def severity_rank(labels: dict[str, str]) -> int:
     return _RANK_BY_SEVERITY.get(labels.get("severity", "").lower(), _UNKNOWN_SEVERITY)
 
 
+def stretch_of(alert: Alert) -> Stretch:
+    """Describe an alert's last stretch."""
+    is_counted = alert.reason is None
+    return Stretch(
+        alert.fingerprint,
+        alert.names,
+        alert.looks,
+        alert.started,
+        alert.ended if alert.state in _OVER else None,
+        alert.count,
+        alert.incident if is_counted else None,
+        alert.reason,
+    )
+
+
 def alert_document(alert: Alert) -> AlertDocument:
     """Describe one alert for the `alerts` topic."""
-    is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
+    is_over = alert.state in _OVER
     return AlertDocument(
         fingerprint=alert.fingerprint.hex(),
         labels=alert.labels,
@@ -60,7 +97,7 @@ def incident_document(
     root = causes[0] if causes else None
     node = topology.node_by_name.get(root.entity) if root is not None else None
     explained = dict.fromkeys(root.explained if root is not None else ())
-    others = [name for name in incident.hits if root is not None and name != root.entity and name not in explained]
+    others = [name for name in incident.hits if root is not None and name != root.entity and name not in explained and _is_known(name)]
     return IncidentDocument(
         id=incident.id,
         revision=incident.revision,
@@ -70,15 +107,20 @@ def incident_document(
         updated=format_rfc3339(incident.updated),
         members=_members(incident, alerts),
         counts=_counts(incident),
-        root_causes=[_root_cause(cause, incident, topology) for cause in causes],
+        root_causes=[_root_cause(cause, incident, topology) for cause in causes if _is_known(cause.entity)],
         contributing=others[:RADIUS_MOST],
         blast_radius=list(topology.all_dependents(root.entity)[:RADIUS_MOST]) if root is not None else [],
         category="uncategorised",
         priority=_priority(incident, node.tier if node is not None else None),
         owner=node.owner if node is not None else None,
-        why=incident.why,
+        why=incident.why if root is None or _is_known(root.entity) else [*incident.why, Why.UNKNOWN_ENTITY],
         rules_digest=digest,
     )
+
+
+def _is_known(entity: str) -> bool:
+    """Answer whether a name is the topology's; a name by which unknown services are grouped is not, and is never shown as one."""
+    return not entity.startswith(STAND_IN)
 
 
 def _counts(incident: Incident) -> dict[str, int]:
@@ -92,10 +134,11 @@ def _counts(incident: Incident) -> dict[str, int]:
 
 def listed_members(incident: Incident) -> dict[bytes, None]:
     """Choose the members that a document shows: each entity's first alert, then the oldest, the newest, and guesses."""
-    half = MEMBERS_MOST // 2
+    half, members = MEMBERS_MOST // 2, incident.members
     firsts = [hit.fingerprint for hit in islice(incident.hits.values(), half)]
-    oldest, newest = islice(incident.members, half), islice(reversed(incident.members), half)
-    return dict.fromkeys(islice(dict.fromkeys([*firsts, *oldest, *newest, *islice(incident.guesses, half)]), MEMBERS_MOST))
+    newest = reversed(members[max(half, len(members) - half) :])
+    listed = dict.fromkeys([*firsts, *members[:half], *newest, *islice(incident.guesses, half)])
+    return listed if len(listed) <= MEMBERS_MOST else dict.fromkeys(islice(listed, MEMBERS_MOST))
 
 
 def _members(incident: Incident, alerts: dict[bytes, Alert]) -> list[Member]:
@@ -125,7 +168,7 @@ def _member(alert: Alert, incident: Incident) -> Member:
         guessed = incident.guesses.get(alert.fingerprint)
         state = "pending" if guessed is not None else AlertState.RESOLVED
         return _described(alert, state, starts=guessed or alert.started, ends=None)
-    is_over = alert.state in (AlertState.RESOLVED, AlertState.KEPT)
+    is_over = alert.state in _OVER
     return _described(alert, alert.state, starts=alert.started, ends=alert.ended if is_over else None)
 
 
@@ -143,7 +186,7 @@ def _described(alert: Alert, state: str, *, starts: Instant, ends: Instant | Non
 def _root_cause(cause: Cause, incident: Incident, topology: Topology) -> RootCause:
     node = topology.node_by_name.get(cause.entity)
     return RootCause(
-        entity=cause.entity.removeprefix("?"),
+        entity=cause.entity,
         kind=node.kind if node is not None else "unknown",
         confidence=cause.confidence,
         evidence=list(cause.evidence),
@@ -155,8 +198,9 @@ def _root_cause(cause: Cause, incident: Incident, topology: Topology) -> RootCau
 def _title(incident: Incident, root: Cause | None) -> str:
     if root is None:
         return "not yet judged"
-    others = len(incident.hits) - 1
-    return f"{root.condition} at {root.entity.removeprefix('?')}" + (f", {others} more affected" if others else "")
+    others, place = len(incident.hits) - 1, root.entity.removeprefix(STAND_IN)
+    where = f"{root.condition} at {place}" if place != root.condition else root.condition
+    return where + (f", {others} more affected" if others else "")
 
 
 def _priority(incident: Incident, tier: int | None) -> str:

@@ -7,7 +7,6 @@ The constants were set once on storms of `benchmarks.accuracy`; each earns its p
 
 from collections import deque
 from collections.abc import Iterable
-from enum import StrEnum
 from math import ceil, exp, floor, pi, sqrt
 from typing import Final
 
@@ -15,6 +14,7 @@ import msgspec
 
 from correlator.model.instant import MINUTE, SECOND, Duration
 from correlator.model.topology import EdgeKind, Topology
+from correlator.model.word import Word
 
 REACH_MOST: Final = 2_000
 """A hub is not followed further than this many entities, the nearest first."""
@@ -39,7 +39,7 @@ _LEAF = 0.05
 _FAR = 20.0
 
 
-class Relation(StrEnum):
+class Relation(Word):
     """How the entity of an earlier hit relates to the newcomer's."""
 
     SAME = "same"

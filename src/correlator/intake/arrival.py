@@ -14,6 +14,7 @@ end of a very short input, where the witnesses disagree, the first claim is take
 """
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -23,6 +24,8 @@ STEP: Final[Duration] = HOUR
 WITNESSES: Final = 20
 HELD_MOST: Final = 1_000
 """With this many items in doubt the oldest is decided by the witnesses there are (most may claim nothing, or contradict each other)."""
+HELD_BYTES_MOST: Final = 64 * 1024 * 1024
+"""Bytes of items in doubt; with more, all are decided by the witnesses there are."""
 UNSEEN_STEP_MOST: Final[Duration] = 7 * DAY
 """At the end of an input a last claim without any witness is believed only within this step."""
 START_STEP_MOST: Final[Duration] = 366 * DAY
@@ -33,12 +36,13 @@ Item = TypeVar("Item")
 
 
 class ArrivalClock(Generic[Item]):
-    """Gives items their arrival. `now` is None until the first claim is believed; `forced` counts how often `HELD_MOST` was met."""
+    """Gives items their arrival. `now` is None until the first claim is believed; `forced` counts how often a limit was met."""
 
     def __init__(self, now: Instant | None = None) -> None:
         self.now = now
         self.forced = 0
-        self._held: deque[tuple[Instant | None, Item]] = deque()
+        self._held: deque[tuple[Instant | None, Item, int]] = deque()
+        self._held_bytes = 0
 
     @property
     def is_in_doubt(self) -> bool:
@@ -55,12 +59,26 @@ class ArrivalClock(Generic[Item]):
         """Answer the oldest item in doubt; there must be one."""
         return self._held[0][1]
 
-    def offer(self, claim: Instant | None, item: Item) -> list[tuple[Instant, Item]]:
+    def take(self, claims: Sequence[Instant | None], item: Item, *, size: int) -> list[tuple[Instant, Item]]:
+        """Take the next record of `size` bytes, with the claims of all statements in it; answers as `offer` does.
+
+        One without statements needs no arrival: it waits only where it must queue behind others.
+        """
+        if not claims and not self._held:
+            return [(self.now or 0, item)]
+        decided = self.offer(max([claim for claim in claims if claim is not None], default=None), item, size=size)
+        if self._held_bytes > HELD_BYTES_MOST:
+            self.forced += 1
+            decided += self.end()
+        return decided
+
+    def offer(self, claim: Instant | None, item: Item, *, size: int = 0) -> list[tuple[Instant, Item]]:
         """Take the next item and the arrival it claims, if any; answer the items decided by it, oldest first, each with its arrival."""
         if claim is not None and self.now is not None and not self._held and claim - self.now <= STEP:
             self._move(claim)
             return [(self.now, item)]
-        self._held.append((claim, item))
+        self._held.append((claim, item, size))
+        self._held_bytes += size
         return self._decided(is_end=False)
 
     def end(self) -> list[tuple[Instant, Item]]:
@@ -71,7 +89,7 @@ class ArrivalClock(Generic[Item]):
         """Decide all that is held by an instant that is known to be true (a live clock), and move up to it."""
         decided: list[tuple[Instant, Item]] = []
         while self._held:
-            claim, item = self._held.popleft()
+            claim, item = self._next()
             if claim is not None and abs(claim - instant) <= STEP:
                 self._move(claim)
             decided.append((self.now if self.now is not None else instant, item))
@@ -94,7 +112,7 @@ class ArrivalClock(Generic[Item]):
             self.forced += is_full
             if belief and claim is not None:
                 self._move(claim)
-            decided.append((self.now, self._held.popleft()[1]))
+            decided.append((self.now, self._next()[1]))
         return decided
 
     def _belief(self, claim: Instant, now: Instant, *, is_last_chance: bool) -> bool | None:
@@ -114,7 +132,7 @@ class ArrivalClock(Generic[Item]):
     def _start(self, *, is_last_chance: bool) -> Instant | None:
         """Find the first claim that its witnesses believe; everything before it is given that arrival."""
         earliest = self._earliest_believable()
-        for number, (claim, _) in enumerate(self._held):
+        for number, (claim, _, _) in enumerate(self._held):
             if claim is None or claim < earliest:
                 continue
             witnesses = self._claims_after(number)
@@ -128,18 +146,24 @@ class ArrivalClock(Generic[Item]):
 
     def _first_near(self, earliest: Instant) -> Instant:
         """The first claim that is not absurdly far ahead of the earliest: what comes after it and lies before it is late, not it early."""
-        claims = [claim for claim, _ in self._held if claim is not None]
+        claims = [claim for claim, _, _ in self._held if claim is not None]
         return next((claim for claim in claims if earliest <= claim <= earliest + START_STEP_MOST), earliest)
 
     def _earliest_believable(self) -> Instant:
         """The earliest claim held of a clock that was set, else of any; the beginning of time where nothing names a time."""
-        claims = [claim for claim, _ in self._held if claim is not None]
+        claims = [claim for claim, _, _ in self._held if claim is not None]
         return min([claim for claim in claims if claim >= UNSET_CLOCK] or claims, default=0)
 
     def _claims_after(self, number: int) -> list[Instant]:
         """The next claims after a held item, as many as may bear witness."""
-        later = (claim for claim, _ in islice(self._held, number + 1, None) if claim is not None)
+        later = (claim for claim, _, _ in islice(self._held, number + 1, None) if claim is not None)
         return list(islice(later, WITNESSES))
+
+    def _next(self) -> tuple[Instant | None, Item]:
+        """Take the oldest item out, with its claim."""
+        claim, item, size = self._held.popleft()
+        self._held_bytes -= size
+        return claim, item
 
     def _move(self, claim: Instant) -> None:
         self.now = claim if self.now is None else max(self.now, claim)

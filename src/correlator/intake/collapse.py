@@ -5,11 +5,8 @@ In: statements with their effect. Out: a `Frame`. Remembers the rows of the fram
 
 from typing import Final
 
-import msgspec
-
 from correlator.frames.frame import MAX_SPAN, SPECIAL, Extra, Frame, FrameKind, News
 from correlator.model.alert import Status
-from correlator.model.event import Origin
 from correlator.model.instant import MINUTE, Duration, Instant
 
 FRAME_BYTES: Final = 512 * 1024
@@ -18,6 +15,7 @@ _ROW_BYTES: Final = 40
 _EXTRA_BYTES: Final = 40
 RESEND: Final[Duration] = 5 * MINUTE
 """Labels travel again after this much log time; correlate keeps an alert at least three times as long."""
+_WORDS: Final = {int(status): status.name.lower() for status in Status}
 _NO_ROW: Final = -1
 _NEVER_SENT: Final = -(2**62)
 
@@ -25,7 +23,8 @@ _NEVER_SENT: Final = -(2**62)
 class Track:
     """What intake remembers of one label set: where its open row lies, and when its looks were last sent. A cache, never the truth.
 
-    `is_ambiguous` says that other label sets may have the same fingerprint, so that its looks travel with every row.
+    `is_ambiguous` says that other label sets may have the same fingerprint, so that its looks travel with every row. While `more` is a
+    list, the open row is a run of the status `word` that further items may join.
     """
 
     __slots__ = (
@@ -42,6 +41,7 @@ class Track:
         "sent_at",
         "sent_status",
         "status",
+        "word",
     )
 
     def __init__(self, fingerprint: bytes, builder: "FrameBuilder", *, content: bytes, flags: int, is_ambiguous: bool) -> None:
@@ -53,6 +53,7 @@ class Track:
         self.frame = _NO_ROW
         self.row = _NO_ROW
         self.status: int = Status.FIRING
+        self.word = _WORDS[Status.FIRING]
         self.last: Instant = 0
         self.end: Instant = 0
         self.more: list[Instant] | None = None
@@ -68,7 +69,7 @@ class Track:
 
     def end_run(self) -> None:
         """Let no further item join the open row."""
-        self.frame = _NO_ROW
+        self.frame, self.more = _NO_ROW, None
 
 
 class FrameBuilder:
@@ -90,6 +91,7 @@ class FrameBuilder:
         self.lasts: list[Instant] = []
         self._extras: dict[int, Extra] = {}
         self._news: dict[int, News] = {}
+        self._open: list[Track] = []
         self._bytes = 0
 
     @property
@@ -108,6 +110,7 @@ class FrameBuilder:
         track.last = at
         if track.more is None:
             track.more = [at]
+            self._open.append(track)
             self._extras[track.row] = Extra(more=track.more)
         else:
             track.more.append(at)
@@ -116,7 +119,7 @@ class FrameBuilder:
     def start_run(self, track: Track, status: int, at: Instant, *, news: News | None) -> None:
         """Begin a row with one plain item."""
         track.frame, track.row, track.status, track.last, track.more = self.number, len(self.counts), status, at, None
-        track.end = at + MAX_SPAN
+        track.end, track.word = at + MAX_SPAN, _WORDS[status]
         self._append(track, status, at, news=news)
 
     def add_alone(self, track: Track, status: int, at: Instant, *, extra: Extra, news: News | None) -> None:
@@ -133,6 +136,8 @@ class FrameBuilder:
         if not self.counts:
             return None
         self._sum_up()
+        for track in self._open:
+            track.more = None
         frame = Frame(
             FrameKind.ROWS,
             self._source,
@@ -166,21 +171,3 @@ class FrameBuilder:
         self.counts.append(1)
         self.firsts.append(at)
         self.lasts.append(at)
-
-
-class Statement(msgspec.Struct, gc=False):
-    """One accepted item on its way into a row. `claim` is the arrival it claims, if any; `is_explicit` says that it was named as such.
-
-    `content` is its labels as JSON: an item may wait in doubt while rules change, so its alert is looked up when it is let through.
-    """
-
-    content: bytes
-    status: int
-    at: Instant | None
-    claim: Instant | None
-    is_explicit: bool
-    flags: int
-    origin: Origin
-    expires: Instant | None
-    annotations: bytes
-    value: float | None

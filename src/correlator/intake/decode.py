@@ -3,6 +3,7 @@
 In: the bytes of one record. Out: plain Python values, or why not. Remembers nothing.
 """
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 64
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _SHOWN: Final = 80
+_AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
 
 
 def decode_record(body: bytes) -> Any | Refusal:  # noqa: ANN401 - any JSON value
@@ -27,7 +29,7 @@ def decode_record(body: bytes) -> Any | Refusal:  # noqa: ANN401 - any JSON valu
         return Refusal(Rejection.TOO_DEEP, f"nested deeper than {MAX_DEPTH} levels")
     except msgspec.DecodeError as error:
         reason = Rejection.NUMBER_OUT_OF_RANGE if "out of range" in str(error) else Rejection.UNPARSABLE
-        return Refusal(reason, f"{error}: {_shown(body)}")
+        return Refusal(reason, _explained(str(error), body))
     return _fault_of_values(document) or document
 
 
@@ -39,11 +41,11 @@ def _fault_of_bytes(body: bytes) -> Refusal | None:
     if body.startswith(_BYTE_ORDER_MARK):
         return Refusal(Rejection.UNPARSABLE, "starts with a byte order mark, which JSON forbids")
     if b"\0" in body:
-        return Refusal(Rejection.NUL, f"a NUL byte at byte {body.index(0)}")
+        return Refusal(Rejection.NUL, f"a NUL byte at {_spot(body, body.index(0))}")
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        return Refusal(Rejection.INVALID_UTF8, f"byte {error.start} is not UTF-8")
+        return Refusal(Rejection.INVALID_UTF8, f"{_spot(body, error.start)} is not UTF-8")
     return None
 
 
@@ -71,6 +73,30 @@ def _fault_of_scalar(value: object) -> Refusal | None:
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return Refusal(Rejection.NUMBER_OUT_OF_RANGE, f"{str(value)[:_SHOWN]} is beyond 64 bits")
     return None
+
+
+def column_of(body: bytes, byte: int) -> int:
+    """Answer the column of a byte in its line, from 1, in characters."""
+    return len(body[body.rfind(b"\n", 0, byte) + 1 : byte].decode(errors="replace")) + 1
+
+
+def _spot(body: bytes, byte: int) -> str:
+    """Name a byte, of an indented document by its line and column."""
+    if b"\n" not in body.rstrip():
+        return f"byte {byte}"
+    line = body.count(b"\n", 0, byte) + 1
+    return f"line {line}, column {column_of(body, byte)}"
+
+
+def _explained(error: str, body: bytes) -> str:
+    """Say where a syntax error lies, and show the beginning of its line."""
+    found = _AT_BYTE.search(error)
+    byte = min(int(found[1]), len(body)) if found is not None else len(body.rstrip())
+    line = body[body.rfind(b"\n", 0, byte) + 1 :].partition(b"\n")[0]
+    is_indented = b"\n" in body.rstrip()
+    if is_indented:
+        error = f"{_AT_BYTE.sub('', error)} ({_spot(body, byte)})"
+    return f"{error}: {_shown(line if is_indented else body)}"
 
 
 def _shown(body: bytes) -> str:

@@ -18,38 +18,35 @@ import xxhash
 from correlator.frames.control import Control
 from correlator.frames.frame import Extra, Frame, FrameKind, News
 from correlator.intake.arrival import STEP, ArrivalClock
-from correlator.intake.collapse import FrameBuilder, Statement, Track
+from correlator.intake.collapse import FrameBuilder, Track
 from correlator.intake.formats import Format, read_items
 from correlator.intake.formats.fields import RefusedError, labels_of
 from correlator.intake.identify import fingerprint_of
+from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Normaliser, Statement, judge, service_flag
 from correlator.intake.route import Router
-from correlator.model.alert import Status
-from correlator.model.event import Event, Flag, Refusal, Rejection
-from correlator.model.instant import DAY, MINUTE, Duration, Instant
+from correlator.model.event import Flag, Refusal, Rejection
+from correlator.model.instant import DAY, Instant
 from correlator.model.rule import RuleSet
-from correlator.model.topology import ENTITY_LABELS, Topology
+from correlator.model.topology import Topology
 
-AHEAD_MOST: Final[Duration] = 5 * MINUTE
-"""An event time further than this after its arrival is implausible."""
-BEHIND_MOST: Final[Duration] = DAY
-"""An event time further than this before its arrival is implausible."""
 FRAME_ITEMS: Final = 16_384
 """Frames are cut after this many records, or items of one record, so that their event times are bounded too."""
-TRACKS_MOST: Final = 60_000
 DEAD_LETTER_BYTES_MOST: Final = 256 * 1024
+"""Bytes kept of a record with refused items."""
+REASONS_MOST: Final = 100
+"""Refusals written with a dead letter; the others are counted."""
+DETAIL_MOST: Final = 500
+"""Characters written of a refusal's words."""
+TRACKS_MOST: Final = 60_000
 """Label sets remembered; with one more all are forgotten, which costs only that labels travel again."""
 TRACK_BYTES_MOST: Final = 256 * 1024 * 1024
 """Bytes of label sets remembered."""
-HELD_BYTES_MOST: Final = 64 * 1024 * 1024
-"""Bytes of records in doubt; with more they are decided by the witnesses there are."""
-IDS_MOST: Final = 50_000
-"""Publishers' ids remembered; the oldest is forgotten first."""
 _SMALL_RECORD: Final = 16 * 1024
 _BACKSLASH: Final = 92
 
 
-_Milliseconds = Annotated[int, msgspec.Meta(gt=-(10**14), lt=10**14)]
-"""Larger times are written in another unit."""
+_Milliseconds = Annotated[int, msgspec.Meta(ge=10**10, lt=10**14)]
+"""Larger times are written in another unit, and smaller ones may be."""
 _Number = Annotated[float, msgspec.Meta(gt=-(2.0**63), lt=2.0**63)]
 """Larger values may have been written as integers beyond 64 bits."""
 
@@ -87,9 +84,17 @@ class DeadLetter(msgspec.Struct, frozen=True):
         return self.value[:DEAD_LETTER_BYTES_MOST]
 
     @property
+    def digest(self) -> str:
+        """XXH3 (128 bits, hex) of the whole record, so that one too long to be kept can be known again."""
+        return xxhash.xxh3_128_hexdigest(self.value)
+
+    @property
     def reasons(self) -> list[dict[str, object]]:
-        """The refusals as plain values."""
-        return [{"item": refusal.item, "reason": refusal.reason, "detail": refusal.detail} for refusal in self.refusals]
+        """The first refusals as plain values, at most `REASONS_MOST`: a record of the log must hold them."""
+        return [
+            {"item": refusal.item, "reason": refusal.reason, "detail": refusal.detail[:DETAIL_MOST]}
+            for refusal in self.refusals[:REASONS_MOST]
+        ]
 
 
 class IntakeCounts(msgspec.Struct):
@@ -107,6 +112,11 @@ class IntakeCounts(msgspec.Struct):
     ids_forgotten: int = 0
     doubts_forced: int = 0
 
+    def absorb(self, other: "IntakeCounts") -> None:
+        """Add what another step did, field by field."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 class IntakeOutput(msgspec.Struct):
     """The effects of one step. `position` is the offset to commit; `frames` pairs a frames partition with a frame.
@@ -123,10 +133,9 @@ class IntakeOutput(msgspec.Struct):
 
 
 class _Reading(msgspec.Struct):
-    """One record on the long road: its statements, and its refusals if any. `size` is in bytes."""
+    """One record on the long road: its statements, and its refusals if any."""
 
     offset: int
-    size: int
     statements: list[Statement]
     dead_letter: DeadLetter | None = None
 
@@ -154,9 +163,7 @@ class Intake:
         self._clock: ArrivalClock[_Reading] = ArrivalClock(watermark)
         self._position = position
         self._latest = latest
-        self._held_bytes = 0
-        self._content_by_id: dict[int, int] = {}
-        self._ids_forgotten = 0
+        self._normaliser = Normaliser(is_recording=is_recording)
         self.adopt(control)
 
     def adopt(self, control: Control) -> None:
@@ -169,6 +176,7 @@ class Intake:
         self._is_partial = bool(control.rules.identity.only or control.rules.identity.ignore)
         gap = control.rules.shortest_expiry
         self._builders = [FrameBuilder(source=self.source, digest=self._digest, longest_gap=gap) for _ in self._router.domains]
+        self._said = [self._clock.now or 0] * len(self._builders)
         self._forget()
 
     def step(self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None = None) -> IntakeOutput:
@@ -181,6 +189,13 @@ class Intake:
             self._cut_all(output)
         if offsets:
             self._position = offsets[-1] + 1
+        return self._finish(output)
+
+    def refuse(self, offset: int, value: bytes, fault: str) -> IntakeOutput:
+        """Set aside a record on which `step` itself failed: it becomes a dead letter, whatever it holds."""
+        output = self._output()
+        self._offer(_Reading(offset, [], DeadLetter(value, offset, [Refusal(Rejection.FAULT, fault)])), size=len(value), output=output)
+        self._position = offset + 1
         return self._finish(output)
 
     def end(self) -> IntakeOutput:
@@ -210,9 +225,10 @@ class Intake:
 
     def _finish(self, output: IntakeOutput) -> IntakeOutput:
         self._cut_all(output)
+        self._say_time(output)
         output.position = self._clock.first_held.offset if self._clock.is_in_doubt else self._position
         output.watermark, output.latest = self._clock.now, self._latest
-        output.counts.ids_forgotten, self._ids_forgotten = self._ids_forgotten, 0
+        output.counts.ids_forgotten, self._normaliser.ids_forgotten = self._normaliser.ids_forgotten, 0
         output.counts.doubts_forced, self._clock.forced = self._clock.forced, 0
         if len(self._track_by_labels) > TRACKS_MOST or self._track_bytes > TRACK_BYTES_MOST:
             output.counts.cache_resets += 1
@@ -233,10 +249,11 @@ class Intake:
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
     ) -> None:
         """The short road. Locals instead of attributes, one loop: this is the hot path of the whole system."""
-        clock, decode, tracks, is_recording = self._clock, _SAID.decode, self._track_by_labels, self._is_recording
+        clock, decode, find, is_recording = self._clock, _SAID.decode, self._track_by_labels.get, self._is_recording
         lag_most, gap = min(self._reorder - 1, self._lateness, BEHIND_MOST), self._builders[0].gap
         flagged: defaultdict[int, int] = defaultdict(int)
         now, small, taken = clock.now or 0, _SMALL_RECORD if self._is_certain else 0, len(values)
+        oldest, newest = now - lag_most, now + STEP
         stamps: Iterable[Instant | None] = timestamps if timestamps is not None else repeat(None)
         for offset, value, stamp in zip(offsets, values, stamps, strict=False):
             said = None
@@ -246,29 +263,30 @@ class Intake:
                 except _UNFIT:
                     said = None
             if said is not None:
-                written = bytes(said.labels)
-                track = tracks.get(written) or self._learn_written(written)
-                at, claim = said.at, said.receivedAt if is_recording else stamp
+                written, at = bytes(said.labels), said.at
+                track = find(written) or self._learn_written(written)
+                claim = said.receivedAt if is_recording else stamp
                 if claim is None and stamp is not None:
                     claim = stamp
                 if claim is None:
-                    claim, lag = at, now - at if at < now else 0
-                    is_timely = lag <= lag_most and at <= now + STEP
+                    arrival, is_timely = max(now, at), oldest <= at <= newest
                 else:
-                    lag = (now if now > claim >= at - AHEAD_MOST else claim) - at
-                    is_timely = -AHEAD_MOST <= lag <= lag_most and now - DAY <= claim <= now + STEP
+                    arrival = claim if claim > now or claim < at - AHEAD_MOST else now
+                    is_timely = -AHEAD_MOST <= arrival - at <= lag_most and now - DAY <= claim <= newest
                 if is_timely and track is not None:
-                    if claim > now:  # noqa: PLR1730 - max() costs a call
-                        now = claim
+                    if arrival > now:
+                        now, oldest, newest = arrival, arrival - lag_most, arrival + STEP
                     if track.flags:
                         flagged[track.flags] += 1
-                    status, builder, last, more = 0 if said.status == "firing" else 1, track.builder, track.last, track.more
-                    if more and last < at < last + gap and at < track.end and track.frame == builder.number and track.status == status:
+                    more, last = track.more, track.last
+                    if more and last < at < last + gap and at < track.end and track.word == said.status:
                         more.append(at)
                         track.last = at
-                    elif not builder.extend_run(track, status, at):
+                        continue
+                    status, builder = 0 if said.status == "firing" else 1, track.builder
+                    if not builder.extend_run(track, status, at):
                         news = None
-                        if track.is_news(status, at + lag):
+                        if track.is_news(status, arrival):
                             news = News(track.content, _ENCODE(said.annotations), said.value)
                         self._start_row(track, status, at, news=news)
                         if builder.is_full:
@@ -280,6 +298,7 @@ class Intake:
             taken -= 1
             self._take(value, offset, stamp, output=output)
             now, small = clock.now or 0, _SMALL_RECORD if self._is_certain else 0
+            oldest, newest = now - lag_most, now + STEP
         if small:
             clock.now = now
         output.counts.received += taken
@@ -294,16 +313,11 @@ class Intake:
 
     def _take(self, value: bytes, offset: int, timestamp: Instant | None, *, output: IntakeOutput) -> None:
         """The long road: any bytes, any format."""
-        reading = self._read(value, offset, timestamp)
-        if not reading.statements and not self._clock.is_in_doubt:
-            self._accept(reading, self._clock.now or 0, output)
-            return
-        claims = [statement.claim for statement in reading.statements if statement.claim is not None]
-        self._held_bytes += reading.size
-        self._accept_all(self._clock.offer(max(claims, default=None), reading), output)
-        if self._held_bytes > HELD_BYTES_MOST:
-            self._clock.forced += 1
-            self._accept_all(self._clock.end(), output)
+        self._offer(self._read(value, offset, timestamp), size=len(value), output=output)
+
+    def _offer(self, reading: _Reading, *, size: int, output: IntakeOutput) -> None:
+        claims = [statement.claim for statement in reading.statements]
+        self._accept_all(self._clock.take(claims, reading, size=size), output)
 
     def _read(self, value: bytes, offset: int, timestamp: Instant | None) -> _Reading:
         statements: list[Statement] = []
@@ -312,32 +326,11 @@ class Intake:
             if isinstance(item, Refusal):
                 refusals.append(item)
             else:
-                statements.append(self._statement(item, timestamp))
-        return _Reading(offset, len(value), statements, DeadLetter(value, offset, refusals) if refusals else None)
-
-    def _statement(self, event: Event, timestamp: Instant | None) -> Statement:
-        explicit = event.received_at if self._is_recording else None
-        if explicit is None:
-            explicit = timestamp
-        at = event.at
-        if at is None and explicit is None:
-            at = event.ends_at if event.status is Status.RESOLVED else event.starts_at
-        return Statement(
-            content=_ENCODE(event.labels),
-            status=int(event.status),
-            at=at,
-            claim=explicit if explicit is not None else at,
-            is_explicit=explicit is not None,
-            flags=int(event.flags | self._flag_of_id(event)),
-            origin=event.origin,
-            expires=event.expires,
-            annotations=_ENCODE(event.annotations),
-            value=event.value,
-        )
+                statements.append(self._normaliser.statement(item, timestamp))
+        return _Reading(offset, statements, DeadLetter(value, offset, refusals) if refusals else None)
 
     def _accept_all(self, decided: list[tuple[Instant, _Reading]], output: IntakeOutput) -> None:
         for now, reading in decided:
-            self._held_bytes -= reading.size
             self._accept(reading, now, output)
 
     def _accept(self, reading: _Reading, now: Instant, output: IntakeOutput) -> None:
@@ -357,15 +350,8 @@ class Intake:
         """Judge a statement's time against its arrival and give it to its row."""
         track = self._track_by_labels.get(statement.content) or self._learn_written(statement.content)
         assert track is not None, "labels that were read once can be read again"
-        claim = statement.claim
-        is_own = statement.is_explicit and claim is not None and now - DAY <= claim <= now
-        arrival = claim if is_own and claim is not None else now
-        at = statement.at if statement.at is not None else arrival
-        flags = statement.flags | track.flags
-        if not -AHEAD_MOST <= arrival - at <= BEHIND_MOST:
-            at, flags = arrival, flags | Flag.IMPLAUSIBLE_TIME
-        if arrival - at > self._lateness:
-            flags |= Flag.LATE
+        at, flags = judge(statement, now, self._lateness)
+        flags |= track.flags
         if flags:
             output.counts.flagged[Flag(flags)] += 1
         self._add_row(statement, track, at=at, arrival=now, is_late=bool(flags & Flag.LATE))
@@ -375,7 +361,8 @@ class Intake:
     def _add_row(self, statement: Statement, track: Track, *, at: Instant, arrival: Instant, is_late: bool) -> None:
         """Add an item that the clock had reached `arrival` for. Its effect is later than all that machines may have judged by then."""
         effect = arrival if is_late else max(at, arrival - self._reorder + 1)
-        is_plain = effect == at and statement.expires is None
+        oddness = statement.flags & Flag.RESOLVED_BEFORE_FIRING
+        is_plain = effect == at and statement.expires is None and not oddness
         if is_plain and track.builder.extend_run(track, statement.status, at):
             return
         news = None
@@ -385,7 +372,7 @@ class Intake:
             self._start_row(track, statement.status, at, news=news)
             return
         self._end_other_run(track)
-        extra = Extra(Flag.LATE if is_late else Flag.NONE, effect if effect != at else None, statement.expires)
+        extra = Extra(int(oddness | (Flag.LATE if is_late else Flag.NONE)), effect if effect != at else None, statement.expires)
         track.builder.add_alone(track, statement.status, at, extra=extra, news=news)
 
     def _start_row(self, track: Track, status: int, at: Instant, *, news: News | None) -> None:
@@ -415,7 +402,7 @@ class Intake:
         if track is None:
             entity = self._topology.entity_of(labels)
             builder = self._builders[self._router.partition_of(entity)]
-            flags = int(_service_flag(labels, entity))
+            flags = int(service_flag(labels, entity))
             track = Track(fingerprint, builder, content=content, flags=flags, is_ambiguous=self._is_partial)
             if sibling is not None:
                 sibling.end_run()
@@ -424,32 +411,22 @@ class Intake:
         self._track_bytes += len(content)
         return track
 
-    def _flag_of_id(self, event: Event) -> Flag:
-        """Remember the content behind each id; a second content under one id of one source is flagged."""
-        if event.id is None:
-            return Flag.NONE
-        name = xxhash.xxh3_64_intdigest(_ENCODE((event.source, event.id)))
-        content = xxhash.xxh3_64_intdigest(_ENCODE((event.status, event.at, event.labels)))
-        known = self._content_by_id.setdefault(name, content)
-        if len(self._content_by_id) > IDS_MOST:
-            del self._content_by_id[next(iter(self._content_by_id))]
-            self._ids_forgotten += 1
-        return Flag.NONE if known == content else Flag.SAME_ID_OTHER_CONTENT
-
     def _cut_all(self, output: IntakeOutput) -> None:
         for partition, builder in enumerate(self._builders):
             frame = builder.finish(self._clock.now or 0)
             if frame is not None:
-                self._latest = max(self._latest, *frame.lasts)
+                self._latest, self._said[partition] = max(self._latest, *frame.lasts), frame.watermark
                 output.frames.append((partition, frame))
 
     def _say(self, kind: FrameKind, watermark: Instant, output: IntakeOutput) -> None:
         for partition in range(len(self._builders)):
+            self._said[partition] = watermark
             output.frames.append((partition, Frame(kind, self.source, watermark, self._digest)))
 
-
-def _service_flag(labels: dict[str, str], entity: str | None) -> Flag:
-    if entity is not None:
-        return Flag.NONE
-    is_named = any(label in labels for label in (*ENTITY_LABELS, "client", "server"))
-    return Flag.UNKNOWN_SERVICE if is_named else Flag.MISSING_SERVICE
+    def _say_time(self, output: IntakeOutput) -> None:
+        """Tell the domains that got no rows how far time has come: a partition that is silent to them would hold them back."""
+        now = self._clock.now or 0
+        for partition, said in enumerate(self._said):
+            if said < now and len(self._said) > 1:
+                self._said[partition] = now
+                output.frames.append((partition, Frame(FrameKind.ROWS, self.source, now, self._digest)))

@@ -1,7 +1,9 @@
 """Alerts: one monitored condition's state, and the table of moves it can make."""
 
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import Final
+
+from correlator.model.word import Word
 
 FINGERPRINT_BYTES: Final = 16
 
@@ -13,7 +15,7 @@ class Status(IntEnum):
     RESOLVED = 1
 
 
-class AlertState(StrEnum):
+class AlertState(Word):
     """Where an alert stands."""
 
     RESOLVED = "resolved"
@@ -22,7 +24,7 @@ class AlertState(StrEnum):
     KEPT = "kept"
 
 
-class AlertMove(StrEnum):
+class AlertMove(Word):
     """What happens to an alert; each member is also a metric label and the word in a decision."""
 
     STARTED = "started"

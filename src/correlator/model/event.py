@@ -1,14 +1,15 @@
 """Events as they come in, normalised: what one item says, and the one verdict it gets."""
 
-from enum import IntFlag, StrEnum
+from enum import IntFlag
 
 import msgspec
 
 from correlator.model.alert import Status
 from correlator.model.instant import Instant
+from correlator.model.word import Word
 
 
-class Verdict(StrEnum):
+class Verdict(Word):
     """The final fate of an item: exactly one for each. Intake rejects; correlate decides the other four."""
 
     REJECTED = "rejected"
@@ -18,7 +19,7 @@ class Verdict(StrEnum):
     LATE = "late"
 
 
-class Rejection(StrEnum):
+class Rejection(Word):
     """Why an item was refused; each member is also a metric label and the reason in a dead letter."""
 
     EMPTY = "empty"
@@ -37,6 +38,7 @@ class Rejection(StrEnum):
     NO_STATUS = "no_status"
     NO_ALERTS = "no_alerts"
     UNKNOWN_FORMAT = "unknown_format"
+    FAULT = "fault"
 
 
 class Flag(IntFlag):
@@ -53,7 +55,7 @@ class Flag(IntFlag):
     TIME_UNIT = 128
 
 
-class Origin(StrEnum):
+class Origin(Word):
     """The format that brought an item; it chooses the default expiry."""
 
     NATIVE = "native"

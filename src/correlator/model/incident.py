@@ -1,12 +1,13 @@
 """Incidents: what a person should look at, the table of moves they can make, and the documents that consumers read."""
 
-from enum import StrEnum
 from typing import Final
 
 import msgspec
 
+from correlator.model.word import Word
 
-class IncidentState(StrEnum):
+
+class IncidentState(Word):
     """Where an incident stands; only `open` and `reopened` page."""
 
     PENDING = "pending"
@@ -17,7 +18,7 @@ class IncidentState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-class IncidentMove(StrEnum):
+class IncidentMove(Word):
     """What happens to an incident as a whole."""
 
     SETTLED = "settled"
@@ -51,7 +52,7 @@ def next_incident_state(state: IncidentState, move: IncidentMove) -> IncidentSta
     return after
 
 
-class Why(StrEnum):
+class Why(Word):
     """Why a document changed or an alert was treated so; each member is also a metric label and a log field."""
 
     GUESSED = "guessed"
@@ -70,6 +71,7 @@ class Why(StrEnum):
     STAYED_WELL = "stayed_well"
     EMPTIED = "emptied"
     NEVER_FIRED = "never_fired"
+    UNKNOWN_ENTITY = "unknown_entity"
 
 
 class Member(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,6 +100,8 @@ class IncidentDocument(msgspec.Struct, frozen=True):
     """One revision of an incident, whole: the value of a record on the `incidents` topic. Times are RFC 3339 text.
 
     `members` lists at most 200 alerts (roots, first, worst, latest); `counts` says how many there are of each state.
+    Where the alerts that explain the others belong to nothing that the topology knows, `root_causes` has no entry for them and `why`
+    says `unknown_entity`; the first of them is still the first of the members.
     """
 
     id: str
@@ -152,7 +156,10 @@ def encode_incident(document: IncidentDocument) -> bytes:
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One judgement, append-only on the `decisions` topic: what was done with which alert, why, and by which rules."""
+    """One judgement, append-only on the `decisions` topic: what was done with which alert, why, and by which rules.
+
+    `rule` is the name of the alert rule that took part, absent where none did. `path` and `score` are those of a joined alert.
+    """
 
     at: str
     why: Why

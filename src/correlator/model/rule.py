@@ -1,7 +1,6 @@
 """Rules: what a person may tune, compiled and validated; `config` makes these from YAML, control frames carry them."""
 
 import re
-from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
@@ -9,9 +8,10 @@ import msgspec
 import xxhash
 
 from correlator.model.instant import HOUR, MINUTE, SECOND, Duration
+from correlator.model.word import Word
 
 
-class MatchOperator(StrEnum):
+class MatchOperator(Word):
     """Alertmanager's four ways to compare a label."""
 
     EQUAL = "="

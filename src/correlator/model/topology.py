@@ -1,7 +1,6 @@
 """The service dependency graph: nodes, typed edges, and which of them an alert belongs to."""
 
 from collections import deque
-from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
@@ -9,9 +8,10 @@ import msgspec
 import xxhash
 
 from correlator.model.instant import Duration
+from correlator.model.word import Word
 
 
-class NodeKind(StrEnum):
+class NodeKind(Word):
     """What a node of the graph is."""
 
     SERVICE = "service"
@@ -20,7 +20,7 @@ class NodeKind(StrEnum):
     EXTERNAL = "external"
 
 
-class EdgeKind(StrEnum):
+class EdgeKind(Word):
     """What an edge means; it points from what depends to what it depends on."""
 
     CALLS = "calls"
@@ -59,6 +59,7 @@ DEPENDENTS_MOST: Final = 5_000
 REMEMBERED_MOST: Final = 2_000
 
 ENTITY_LABELS: Final = ("pod", "instance", "service", "host")
+_LABELS_IN_ORDER: Final = (*ENTITY_LABELS, "server", "client")
 """Labels that may name an entity, the most specific first."""
 
 
@@ -117,7 +118,7 @@ class Topology(msgspec.Struct, frozen=True, dict=True):
         An alert about a call (`client` and `server`) belongs to its server where no plainer label is known.
         """
         nodes = self.node_by_name
-        for label in (*ENTITY_LABELS, "server", "client"):
+        for label in _LABELS_IN_ORDER:
             name = labels.get(label)
             if name is not None and name in nodes:
                 return name

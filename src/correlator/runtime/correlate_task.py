@@ -1,6 +1,7 @@
 """The correlate task: one frames partition to documents, state and position, one transaction a batch."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -8,10 +9,12 @@ from correlator.config.settings import CheckpointSettings
 from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
+from correlator.model.event import Flag
 from correlator.model.incident import encode_document, encode_incident
-from correlator.model.instant import SECOND
+from correlator.model.instant import SECOND, Instant
+from correlator.runtime.limits import Limit, LimitNotices
 from correlator.runtime.metrics import RowKind, Stage
-from correlator.runtime.ports import Headers, Log, Messages, Position, TopicPartition
+from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
 from correlator.runtime.restore import read_all, read_until
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import CHECKPOINT_KEY, SCHEMA_HEADER, Topics
@@ -51,8 +54,16 @@ class CorrelateTask:
         self._machine = Machine(domain=domain)
         self._clock = clock
         self._checkpointed = clock()
+        self._limits = LimitNotices(self._name, lambda: round(self._clock() * SECOND))
+        self._evicted: dict[Limit, int] = {}
         self._row_bytes = 0.0
+        self._offset = 0
         self.position = 0
+        self.needed_from: int | None = None
+        """The last checkpoint's position once it is known: a restore begins there."""
+        self.waiting_since: Instant | None = None
+        """When the oldest frame was appended that is not finished, None when all are."""
+        self._end = 0
         self.is_restored = False
 
     async def run(self) -> None:
@@ -62,14 +73,23 @@ class CorrelateTask:
         while True:
             batch = await self._reader.poll(max_records=FRAMES_MOST, timeout_ms=POLL_MS)
             if len(batch):
-                await self._take(batch.values, self._reader.position)
+                self.waiting_since = batch.timestamps[0]
+                await self._take(batch)
+                self.waiting_since = batch.timestamps[-1]
             else:
                 self.position = self._reader.position  # what is left were holes, such as the markers of Kafka's transactions
+            if self._reader.position >= self._end:
+                self.waiting_since = None
 
     async def close(self) -> None:
         """Let go of reader and writer."""
         await self._reader.close()
         await self._writer.close()
+
+    @property
+    def place(self) -> str:
+        """Which frame it judged last, for messages."""
+        return f"{self._name} offset {self._offset}"
 
     @property
     def alerts(self) -> int:
@@ -84,13 +104,16 @@ class CorrelateTask:
         marker = rows.pop(CHECKPOINT_KEY, None)
         self._machine.restore(rows)
         committed = await self._log.committed(self._group, self._tp)
-        first, _ = await self._log.bounds(self._tp)
-        start = int(marker) if marker is not None else first
+        start = int(marker) if marker is not None else 0  # not the first there is: without rows all frames are needed
         self.position = committed.offset if committed is not None else start
         self._reader.seek(start)
         await self._step_again()
-        self._telemetry.restored(time.perf_counter() - started, len(rows), totals=self._machine.verdicts, partition=self._name)
+        self._evicted = self._limits_met
+        self._telemetry.restored(
+            time.perf_counter() - started, len(rows), totals=self._machine.verdicts, limits=self._evicted, partition=self._name
+        )
         self._measure()
+        self.needed_from = start
         self.is_restored = True
         self._on_restored()
 
@@ -111,29 +134,36 @@ class CorrelateTask:
         async for batch in read_until(self._reader, self._tp, end=self.position, most=FRAMES_MOST):
             for offset, value in zip(batch.offsets, batch.values, strict=True):
                 if offset < self.position:
-                    self._machine.step(decode_frame(value or b""))
+                    self._step(offset, value)
         self._reader.seek(self.position)
 
     # Batches
 
-    async def _take(self, frames: Sequence[bytes | None], position: int) -> None:
-        started = time.perf_counter()
+    def _step(self, offset: int, body: bytes | None) -> Effects:
+        """Judge one frame. Raises `FrameError` or `NewerVersionError` for one that cannot be read: no machine may go on without it."""
+        self._offset = offset
+        return self._machine.step(decode_frame(body or b""))
+
+    async def _take(self, batch: Batch) -> None:
+        started, position = time.perf_counter(), self._reader.position
         await self._writer.begin()
         written: list[Effects] = []
-        for body in frames:
-            effects = self._machine.step(decode_frame(body or b""))
+        for offset, body in zip(batch.offsets, batch.values, strict=True):
+            effects = self._step(offset, body)
             await self._send(effects)
             written.append(effects)
+        needed_from = self.needed_from
         if self._is_checkpoint_due():
             await self._checkpoint(position)
+            needed_from = position
         await self._writer.send_offsets(self._group, {self._tp: Position(position)})
         stepped = time.perf_counter()
         await self._writer.commit()
-        self.position = position
-        self._telemetry.lag(Stage.CORRELATE, self._name, (await self._log.bounds(self._tp))[1] - position)
-        for effects in written:
-            self._count(effects)
-        self._telemetry.batch(Stage.CORRELATE, stepped - started, len(frames))
+        self.position, self.needed_from = position, needed_from
+        self._end = (await self._log.bounds(self._tp))[1]
+        self._telemetry.lag(Stage.CORRELATE, self._name, self._end - position)
+        self._count(written)
+        self._telemetry.batch(Stage.CORRELATE, stepped - started, len(batch))
         self._telemetry.commit(time.perf_counter() - stepped)
         self._measure()
 
@@ -150,12 +180,14 @@ class CorrelateTask:
             bodies = [encode_document(decision) for decision in effects.decisions]
             await self._writer.send(TopicPartition(self._topics.decisions, self._partition), Messages(bodies))
 
-    def _count(self, effects: Effects) -> None:
-        for document in effects.incidents.values():
-            if document is not None:
-                self._telemetry.on_incident(document.state)
-        for decision in effects.decisions:
-            self._telemetry.on_decision(decision.why)
+    def _count(self, written: Sequence[Effects]) -> None:
+        states = Counter([document.state for effects in written for document in effects.incidents.values() if document is not None])
+        whys = Counter([decision.why for effects in written for decision in effects.decisions])
+        for state, count in states.items():
+            self._telemetry.on_incident(state, count=count)
+        for why, count in whys.items():
+            self._telemetry.on_decision(why, count=count)
+        self._telemetry.on_flag(Flag.RESOLVED_BEFORE_FIRING, sum([effects.resolved_early for effects in written]))
 
     async def _send_keyed(self, topic: str, bodies: dict[bytes, bytes | None], headers: Headers | None = None) -> None:
         if bodies:
@@ -185,5 +217,17 @@ class CorrelateTask:
         telemetry.waiting(machine.waiting, partition=self._name)
         telemetry.sources(len(machine.sources.live), machine.sources.fallen_out, partition=self._name)
         telemetry.ticks_ignored(machine.sources.ticks_ignored, partition=self._name)
+        self._tell_limits()
         counts = dict(zip(RowKind, machine.row_counts, strict=True))
         telemetry.state(counts, round(sum(counts.values()) * self._row_bytes), partition=self._name)
+
+    @property
+    def _limits_met(self) -> dict[Limit, int]:
+        return dict(zip((Limit.ALERTS, Limit.INCIDENTS), self._machine.evicted, strict=True))
+
+    def _tell_limits(self) -> None:
+        """Report what the machine forgot for want of room."""
+        totals = self._limits_met
+        self._telemetry.limits_met(totals, partition=self._name)
+        self._limits.note({limit: total - self._evicted.get(limit, 0) for limit, total in totals.items()})
+        self._evicted = totals

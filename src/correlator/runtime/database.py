@@ -5,14 +5,14 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from correlator.runtime.ports import Full, PortError, Refused, Transient
 
 T = TypeVar("T")
 
 FILE_NAME: Final = "correlator.db"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x434F5252  # "CORR", in the file's header: tells our file from other programs' databases
 
 # Large pages, as segments are large: against 4 KiB pages they halve the kernel's share of a write; 64 KiB gain 10 % more for segments
@@ -25,6 +25,31 @@ KEYED_CACHE_KIB: Final = 32 * 1024
 _CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
 WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
+_OFFSET_BITS: Final = 44  # a row's number is its partition's number, then the offset: 524,288 partitions of 17 trillion records
+
+
+class Partition(NamedTuple):
+    """What never changes about a partition of this file."""
+
+    number: int
+    compacted: bool
+
+    def place(self, offset: int) -> int:
+        """Return the row number that stands for an offset."""
+        return self.number << _OFFSET_BITS | offset
+
+    @property
+    def places_end(self) -> int:
+        """The row number behind all of this partition's."""
+        return (self.number + 1) << _OFFSET_BITS
+
+
+# Where a partition ended at some instants, see trimming.py. New in schema 2; a file of schema 1 is given the empty table when it is
+# opened, and what it holds counts as appended then.
+_MARKS: Final = (
+    "CREATE TABLE marks (number INTEGER NOT NULL, instant INTEGER NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (number, instant))"
+    " WITHOUT ROWID"
+)
 _SCHEMA: Final = (
     (
         "CREATE TABLE partitions (number INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL, compacted INTEGER NOT NULL,"
@@ -42,6 +67,7 @@ _SCHEMA: Final = (
         " PRIMARY KEY (consumers, topic, partition)) WITHOUT ROWID"
     ),
     "CREATE TABLE fences (transactional_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",
+    _MARKS,
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -106,14 +132,18 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_BYTES // PAGE_BYTES}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-    if version == 0:
+    if version < SCHEMA_VERSION:
         in_transaction(db, partial(_create, db))
 
 
 def _create(db: sqlite3.Connection) -> None:
-    if number_of(db, "PRAGMA user_version") == 0:  # another process may have been quicker
+    version = number_of(db, "PRAGMA user_version")  # another process may have been quicker
+    if version == 0:
         for statement in _SCHEMA:
             db.execute(statement)
+    elif version < SCHEMA_VERSION:
+        db.execute(_MARKS)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def number_of(db: sqlite3.Connection, statement: str) -> int:

@@ -5,7 +5,8 @@ and positions then go back together (`synchronous=NORMAL`; WAL is not forced to 
 
 A transaction is gathered in memory and written at its commit in one SQLite transaction, so the file's one write lock is never held
 while the program waits for anything. Records of ordinary topics lie in segments, many a row, as columns; compacted topics have one row
-a key. Rows are numbered by partition and offset, so a read is a walk along the table. Only this file and database.py know of SQLite.
+a key. Rows are numbered by partition and offset, so a read is a walk along the table. Only this file, database.py and
+trimming.py know of SQLite.
 """
 
 import asyncio
@@ -15,16 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from correlator.model.instant import Instant
+from correlator.model.instant import Duration, Instant
 from correlator.runtime.database import (
     FILE_NAME,
     KEYED_CACHE_KIB,
     PAGE_BYTES,
     WAL_LIMIT_BYTES,
+    Partition,
     connect,
     in_transaction,
     is_busy,
@@ -43,24 +45,12 @@ from correlator.runtime.ports import (
     TopicSettings,
 )
 from correlator.runtime.segments import Segment, batch_of, cut, joined, rows_of
+from correlator.runtime.trimming import Ripe, drop_slice, forget_marks, mark, ripe
 
 T = TypeVar("T")
 
 _FETCH_BYTES: Final = 4 * 1024 * 1024
 _LONGEST_PAUSE_S: Final = 0.05  # how late a poll may see what another process committed
-_OFFSET_BITS: Final = 44  # a row's number is its partition's number, then the offset: 524,288 partitions of 17 trillion records
-
-
-class _Partition(NamedTuple):
-    """What never changes about a partition of this file."""
-
-    number: int
-    compacted: bool
-
-    def place(self, offset: int) -> int:
-        """Return the row number that stands for an offset."""
-        return self.number << _OFFSET_BITS | offset
-
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _HEADERS: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
@@ -84,7 +74,8 @@ class EmbeddedLog:
         self._db = db
         self._patience_s = patience_ms / 1000
         self._wal = path.with_name(f"{path.name}-wal")
-        self._known: dict[TopicPartition, _Partition] = {}
+        self._known: dict[TopicPartition, Partition] = {}
+        self._retention: dict[str, Duration | None] = {}
         self._commits = 0
         self._committed_here = asyncio.Event()
 
@@ -151,15 +142,16 @@ class EmbeddedLog:
     async def open_topics(self, topics: Sequence[TopicSettings]) -> None:
         """See `Log.open_topics`."""
         await self.write(partial(_open_topics, topics))
+        self._retention.update({topic.name: topic.retention for topic in topics})
 
-    def partition(self, tp: TopicPartition) -> _Partition:
+    def partition(self, tp: TopicPartition) -> Partition:
         """Return what the file says of a partition; Refused where there is none."""
         known = self._known.get(tp)
         if known is None:
             row = self._db.execute("SELECT number, compacted FROM partitions WHERE topic = ? AND partition = ?", tp).fetchone()
             if row is None:
                 raise Refused(f"{self.path}: there is no partition {tp.topic}-{tp.partition}: topics are created when the service starts")
-            known = self._known[tp] = _Partition(row[0], bool(row[1]))
+            known = self._known[tp] = Partition(row[0], bool(row[1]))
         return known
 
     async def partitions(self, topic: str) -> int:
@@ -180,7 +172,7 @@ class EmbeddedLog:
         """See `Log.bounds`."""
         return await self.when_free(lambda: self.bounds_now(self.partition(tp)))
 
-    def bounds_now(self, partition: _Partition) -> tuple[int, int]:
+    def bounds_now(self, partition: Partition) -> tuple[int, int]:
         """Return the first offset and the end; errors are SQLite's."""
         first, end = self._db.execute("SELECT first, next FROM partitions WHERE number = ?", (partition.number,)).fetchone()
         return first, end
@@ -190,8 +182,28 @@ class EmbeddedLog:
 
         The file keeps its size; what is written next takes the space.
         """
-        partition = await self.when_free(partial(self.partition, tp))
-        await self.write(partial(_trim, partition, max(0, before_offset)))
+        await self._drop(await self.when_free(partial(self.partition, tp)), 0, max(0, before_offset))
+
+    async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:
+        """See `Log.expire`. Other transactions come between: each of ours drops a slice."""
+        retention = {tp: self._retention.get(tp.topic) for tp in needed_from}
+        kept = {tp: duration for tp, duration in retention.items() if duration is not None}
+        partitions = {tp: await self.when_free(partial(self.partition, tp)) for tp in kept}
+        now = self.clock()
+
+        def look(db: sqlite3.Connection) -> dict[TopicPartition, Ripe | None]:
+            for tp, partition in partitions.items():
+                mark(db, partition, now=now, retention=kept[tp])
+            return {tp: ripe(db, partition, before=now - kept[tp], needed_from=needed_from[tp]) for tp, partition in partitions.items()}
+
+        for tp, found in (await self.write(look)).items():
+            if found is not None:
+                await self._drop(partitions[tp], found.low, found.high)
+                await self.write(partial(forget_marks, found, partitions[tp]))
+
+    async def _drop(self, partition: Partition, low: int, high: int) -> None:
+        while await self.write(partial(drop_slice, partition, low=low, high=high)):  # noqa: ASYNC110 - nothing is waited for
+            await asyncio.sleep(0)  # let the other tasks run
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -218,14 +230,14 @@ class EmbeddedLog:
             except TimeoutError:
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def fetch(self, partition: _Partition, position: int, *, most: int) -> Batch:
+    def fetch(self, partition: Partition, position: int, *, most: int) -> Batch:
         """Return about `most` records at and above `position`, or fewer when they are large; errors are SQLite's."""
         if partition.compacted:
             return self._fetch_keyed(partition, position, most=most)
         query = "SELECT base, body FROM segments WHERE place >= ? AND place < ? ORDER BY place"
         batches: list[Batch] = []
         count = size = 0
-        with closing(self._db.execute(query, (partition.place(position), partition.place(0) + (1 << _OFFSET_BITS)))) as rows:
+        with closing(self._db.execute(query, (partition.place(position), partition.places_end))) as rows:
             for base, body in rows:
                 batch = self._decoded(base, body)
                 batches.append(rows_of(batch, max(0, position - base), len(batch)))
@@ -241,11 +253,11 @@ class EmbeddedLog:
         except (msgspec.DecodeError, ValueError) as error:  # SQLite has no checksums for what lies in a row
             raise Refused(f"{self.path}: it is damaged: move it away (or restore a copy) and start again ({error})") from error
 
-    def _fetch_keyed(self, partition: _Partition, position: int, *, most: int) -> Batch:
+    def _fetch_keyed(self, partition: Partition, position: int, *, most: int) -> Batch:
         query = "SELECT place, timestamp, key, value, headers FROM keyed WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"
         found: list[tuple[int, int, bytes, bytes | None, bytes | None]] = []
         size = 0
-        limits = (partition.place(position), partition.place(0) + (1 << _OFFSET_BITS), most)
+        limits = (partition.place(position), partition.places_end, most)
         with closing(self._db.execute(query, limits)) as rows:
             for row in rows:
                 found.append(row)
@@ -270,20 +282,6 @@ def _open_topics(topics: Sequence[TopicSettings], db: sqlite3.Connection) -> Non
         if not count:
             rows = ((topic.name, partition, topic.compacted) for partition in range(topic.partitions))
             db.executemany("INSERT INTO partitions (topic, partition, compacted) VALUES (?, ?, ?)", rows)
-
-
-def _trim(partition: _Partition, before: int, db: sqlite3.Connection) -> None:
-    limits = (partition.place(0), partition.place(before))
-    if partition.compacted:
-        db.execute("DELETE FROM keyed WHERE place >= ? AND place < ? AND value IS NULL", limits)
-        return
-    db.execute("DELETE FROM segments WHERE place >= ? AND place < ?", limits)
-    oldest = "SELECT base FROM segments WHERE place >= ? AND place < ? ORDER BY place LIMIT 1"
-    row = db.execute(oldest, (partition.place(0), partition.place(0) + (1 << _OFFSET_BITS))).fetchone()
-    if row is None:
-        db.execute("UPDATE partitions SET first = next WHERE number = ?", (partition.number,))
-    else:
-        db.execute("UPDATE partitions SET first = ? WHERE number = ?", (row[0], partition.number))
 
 
 class EmbeddedReader:
@@ -355,8 +353,8 @@ class EmbeddedWriter:
         self._id = transactional_id
         self._epoch = 0
         self._is_open = False
-        self._segments: dict[_Partition, list[Segment]] = {}
-        self._keyed: dict[_Partition, list[tuple[Messages, Instant]]] = {}
+        self._segments: dict[Partition, list[Segment]] = {}
+        self._keyed: dict[Partition, list[tuple[Messages, Instant]]] = {}
         self._positions: dict[tuple[str, str, int], Position] = {}
 
     async def start(self) -> None:
@@ -427,13 +425,13 @@ def _fence(transactional_id: str, db: sqlite3.Connection) -> int:
     return epoch
 
 
-def _next_offset(db: sqlite3.Connection, partition: _Partition) -> int:
+def _next_offset(db: sqlite3.Connection, partition: Partition) -> int:
     (offset,) = db.execute("SELECT next FROM partitions WHERE number = ?", (partition.number,)).fetchone()
     assert isinstance(offset, int)
     return offset
 
 
-def _append(db: sqlite3.Connection, partition: _Partition, segments: Sequence[Segment]) -> None:
+def _append(db: sqlite3.Connection, partition: Partition, segments: Sequence[Segment]) -> None:
     offset = _next_offset(db, partition)
     for count, body in segments:
         db.execute("INSERT INTO segments VALUES (?, ?, ?)", (partition.place(offset + count - 1), offset, body))
@@ -441,7 +439,7 @@ def _append(db: sqlite3.Connection, partition: _Partition, segments: Sequence[Se
     db.execute("UPDATE partitions SET next = ? WHERE number = ?", (offset, partition.number))
 
 
-def _upsert(db: sqlite3.Connection, partition: _Partition, sent: Sequence[tuple[Messages, Instant]]) -> None:
+def _upsert(db: sqlite3.Connection, partition: Partition, sent: Sequence[tuple[Messages, Instant]]) -> None:
     """Replace the rows of these keys. Delete and insert, not REPLACE: that journals every page it touches, at ten times the system time."""
     db.execute(f"PRAGMA cache_size = -{KEYED_CACHE_KIB}")
     offset = _next_offset(db, partition)

@@ -9,12 +9,15 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from correlator.intake.normalise import said_at
 from correlator.model.calendar import parse_rfc3339
 from correlator.model.instant import HOUR, Instant
+from correlator.runtime.documents import is_broken_document, item_spots, read_array
 
-PIECE_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 22
 DOCUMENT_BYTES_MOST: Final = 64 * 1024 * 1024
 """A file that is one JSON document is read whole, up to this size."""
+_BLANK_LINES_MOST: Final = 100_000
 _STEP_MOST: Final = HOUR
 """A time further ahead of its file than this counts only when the next record agrees: one typing error must not hold back a file."""
 
@@ -22,17 +25,49 @@ Advance = Callable[[int], None]
 """Told how many bytes were read, for a progress bar."""
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where an item lies: the file, the line from 1 where its record begins, and its place in the record from 0.
+
+    The items of one document all lie in the record that begins in its first line.
+    """
+
+    file: str
+    line: int
+    item: int
+
+
 class Records(msgspec.Struct, frozen=True):
     """A batch of records and the line, from 1, where each began.
 
-    The items of one document (a JSON array) are records that all began in its first line; `item` is the place of the batch's first
-    in the array, from 0.
+    The items of one document (a JSON array, `document` holds its bytes) are records that all began in its first line; `item` is the
+    place of the batch's first in the array, from 0. Records merged from several files name, each, the batch it was in and its number.
     """
 
     values: list[bytes]
     lines: range | list[int]
-    is_document: bool = False
+    document: bytes | None = None
     item: int = 0
+    file: str = "-"
+    origins: list[tuple["Records", int]] | None = None
+
+    def place_of(self, number: int, item: int = 0) -> Place:
+        """Answer where an item of the batch's record of that number lies."""
+        if self.origins is not None:
+            batch, number = self.origins[number]
+            return batch.place_of(number, item)
+        first = self.item + number if self.document is not None else 0
+        return Place(self.file, self.lines[number], first + item)
+
+    def spot_of(self, number: int, item: int = 0) -> tuple[int, int] | None:
+        """Answer the line and the column at which an item begins in its document, None where all is on one line or nothing tells."""
+        if self.origins is not None:
+            batch, number = self.origins[number]
+            return batch.spot_of(number, item)
+        whole = self.document if self.document is not None else self.values[number]
+        if b"\n" not in whole:
+            return None
+        spots, place = item_spots(whole), item if self.document is None else self.item + number
+        return spots[place] if place < len(spots) else None
 
 
 class InputError(Exception):
@@ -43,7 +78,8 @@ def read_records(path: str, *, size: int, advance: Advance = lambda _: None) -> 
     """Read a file (`-` is standard input) as batches of at most `size` records. Raises `InputError`."""
     try:
         with _opened(path) as file:
-            yield from _records(file, size, advance)
+            for batch in _records(file, size, advance):
+                yield msgspec.structs.replace(batch, file=path)
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror or error}"
         raise InputError(message) from error
@@ -67,11 +103,10 @@ def read_merged(paths: list[str], *, size: int, advance: Advance = lambda _: Non
         yield from read_records(paths[0], size=size, advance=advance)
         return
     timed = [_timed(read_records(path, size=size, advance=advance)) for path in paths]
-    values = (value for _, value in merge(*timed, key=lambda pair: pair[0]))
-    first = 1
-    while batch := list(islice(values, size)):
-        yield Records(batch, range(first, first + len(batch)))
-        first += len(batch)
+    merged = merge(*timed, key=lambda record: record[0])
+    while batch := list(islice(merged, size)):
+        values = [records.values[number] for _, records, number in batch]
+        yield Records(values, range(len(values)), origins=[(records, number) for _, records, number in batch])
 
 
 def input_bytes(paths: Iterable[str]) -> int | None:
@@ -95,29 +130,30 @@ class _Times(msgspec.Struct):
 _TIMES: Final = msgspec.json.Decoder(_Times)
 
 
-def _timed(batches: Iterator[Records]) -> Iterator[tuple[Instant, bytes]]:
+def _timed(batches: Iterator[Records]) -> Iterator[tuple[Instant, Records, int]]:
     """Give each record the newest time that its file had reached."""
     newest: Instant = 0
-    values = (value for batch in batches for value in batch.values)
-    for value, following in pairwise(chain(values, (None,))):
-        assert value is not None, "only the last of all is none"
-        claim = _claim(value)
+    records = ((batch, number) for batch in batches for number in range(len(batch.values)))
+    for record, following in pairwise(chain(records, (None,))):
+        assert record is not None, "only the last of all is none"
+        claim = _claim(record)
         if claim is not None and claim > newest + _STEP_MOST and newest and following is not None:
             witness = _claim(following)
             claim = claim if witness is None or witness > claim - _STEP_MOST else None
         newest = max(newest, claim) if claim is not None else newest
-        yield newest, value
+        yield newest, *record
 
 
-def _claim(value: bytes) -> Instant | None:
+def _claim(record: tuple[Records, int]) -> Instant | None:
     """Answer when a record says that it was said, None when it does not tell."""
+    batch, number = record
     try:
-        times = _TIMES.decode(value)
+        times = _TIMES.decode(batch.values[number])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
-    said = times.receivedAt if times.receivedAt is not None else times.at
+    said: int | str | None = times.receivedAt
     if said is None:
-        said = times.endsAt if times.status == "resolved" and times.endsAt is not None else times.startsAt
+        said = said_at(times.at, is_resolved=times.status == "resolved", starts_at=times.startsAt, ends_at=times.endsAt)
     if not isinstance(said, str):
         return said
     try:
@@ -132,14 +168,19 @@ def _opened(path: str) -> BinaryIO:
 
 def _records(file: BinaryIO, size: int, advance: Advance) -> Iterator[Records]:
     head = file.readline(DOCUMENT_BYTES_MOST)
-    document = _document(head, file) if _opens_document(head) else None
-    if isinstance(document, list):
-        advance(sum(map(len, document)))
-        for first in range(0, len(document), size):
-            batch = document[first : first + size]
-            yield Records(batch, [1] * len(batch), is_document=True, item=first)
+    if not _opens_document(head):
+        yield from _lines(head, file, size, advance=advance)
         return
-    yield from _lines(document if document is not None else head, file, size, advance=advance)
+    body = head + file.read(DOCUMENT_BYTES_MOST - len(head))
+    values = _document(body)
+    if values is None:
+        yield from _lines(body + file.readline(), file, size, advance=advance)
+        return
+    document = body if values[0] is not body else None
+    advance(len(body))
+    for first in range(0, len(values), size):
+        batch = values[first : first + size]
+        yield Records(batch, [1] * len(batch), document=document, item=first)
 
 
 def _opens_document(head: bytes) -> bool:
@@ -152,24 +193,34 @@ def _opens_document(head: bytes) -> bool:
         return True
 
 
-def _document(head: bytes, file: BinaryIO) -> list[bytes] | bytes:
-    """Read on as one document: its items, or the bytes read when it is none (they are lines then)."""
-    body = head + file.read(DOCUMENT_BYTES_MOST - len(head))
+def _document(body: bytes) -> list[bytes] | None:
+    """Read one document: its items as they stand there, itself when it has none or a fault, None when it is lines after all."""
+    items = read_array(body)
+    if items is not None:
+        return items or [body]
     try:
-        document = msgspec.json.decode(body)
+        msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return body
-    if not isinstance(document, list):
-        return [body]
-    return [msgspec.json.encode(item) for item in document] or [body]
+        return [body] if len(body) < DOCUMENT_BYTES_MOST and is_broken_document(body) else None
+    return [body]
 
 
 def _lines(head: bytes, file: BinaryIO, size: int, *, advance: Advance) -> Iterator[Records]:
     number, lines = 1, head.splitlines(keepends=True) if head.count(b"\n") > 1 else [head] if head else []
+    blank = list[bytes]()
     while lines or (lines := file.readlines(PIECE_BYTES)):
         advance(sum(map(len, lines)))
+        lines, blank = _without_blank_end([*blank, *lines])
         for first in range(0, len(lines), size):
             batch = [line.rstrip(b"\r\n") for line in lines[first : first + size]]
             yield Records(batch, range(number, number + len(batch)))
             number += len(batch)
         lines = []
+
+
+def _without_blank_end(lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Part lines from the blank ones at their end, which are no items unless others follow; of very many none is kept back."""
+    end = len(lines)
+    while end and not lines[end - 1].strip():
+        end -= 1
+    return (lines[:end], lines[end:]) if len(lines) - end <= _BLANK_LINES_MOST else (lines, [])

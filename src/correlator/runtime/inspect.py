@@ -1,116 +1,125 @@
-"""Inspect: the verdict of intake on each item of a file, one by one, with what it would hand on."""
+"""Inspect: the verdict of intake on each item of a file, one by one, with what it would hand on.
 
+Intake itself is asked for everything: how bytes are read, what time holds, what is odd. One flag is a forecast of what correlate will
+find, that an alert is resolved which has not fired before; in a file whose items lie in the order of their times it is no other.
+"""
+
+from collections import Counter
 from typing import Final
 
 import msgspec
-from xxhash import xxh3_64_intdigest
 
 from correlator.intake.arrival import ArrivalClock
 from correlator.intake.formats import Format, read_items
+from correlator.intake.formats.fields import seems_seconds
 from correlator.intake.identify import fingerprint_of
-from correlator.intake.pipeline import AHEAD_MOST, BEHIND_MOST
+from correlator.intake.normalise import Normaliser, Statement, judge, service_flag
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Event, Flag, Refusal
 from correlator.model.instant import Instant
-from correlator.model.rule import Identity
-from correlator.model.topology import ENTITY_LABELS
+from correlator.model.rule import RuleSet
+from correlator.runtime.files import Place, Records
 
-_REMEMBERED_MOST: Final = 250_000
-"""Alerts and ids together; beyond, all are forgotten, and a contradiction to one of them is not seen."""
-
-
-class Position(msgspec.Struct, frozen=True):
-    """Where an item lies: the file, the line from 1 where its record begins, and its place in the record from 0."""
-
-    file: str
-    line: int
-    item: int
+_FIRED_MOST: Final = 250_000
+"""Alerts known to have fired; with one more all are forgotten, and their next end may be flagged."""
+_RULES: Final = RuleSet()
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One line of `correlator parse`."""
+    """One line of `correlator parse`. `detail` says why it was rejected, or what is odd about its time."""
 
     verdict: str
     reason: str | None
     detail: str | None
     flags: list[str]
-    position: Position
+    position: Place
     alert: dict[str, object] | None
 
 
 class _Read(msgspec.Struct, frozen=True):
     event: Event | Refusal
-    position: Position
+    statement: Statement | None
+    place: Place
+    spot: tuple[int, int] | None
 
 
 class Inspector:
-    """Inspects the items of one file in order, with intake's own clock; remembers ids and alerts seen, to flag contradictions."""
+    """Inspects the items of one file in order, as the intake of a recording without rules or topology would; counts the verdicts.
 
-    def __init__(self, file: str, form: Format) -> None:
-        self._file = file
+    `rejected` counts items by reason.
+    """
+
+    def __init__(self, form: Format) -> None:
+        self.accepted = 0
+        self.rejected: Counter[str] = Counter()
         self._form = form
+        self._normaliser = Normaliser(is_recording=True)
         self._clock: ArrivalClock[list[_Read]] = ArrivalClock()
-        self._content_by_id: dict[str, int] = {}
         self._fired: dict[bytes, None] = {}
 
-    def inspect(self, value: bytes, line: int, *, item: int = 0) -> list[Item]:
-        """Take a record; answer the items decided by it, which may be earlier ones: a time far ahead waits for witnesses.
-
-        `item` is the record's own place where it is one of the items of a document.
-        """
-        read = [_Read(event, Position(self._file, line, number)) for number, event in enumerate(read_items(value, self._form), item)]
-        claims = [claim for one in read if (claim := _claim_of(one.event)) is not None]
-        if not claims and not self._clock.is_in_doubt:
-            return self._decided([(self._clock.now or 0, read)])
-        return self._decided(self._clock.offer(max(claims, default=None), read))
+    def inspect(self, records: Records, number: int) -> list[Item]:
+        """Take a batch's record; answer the items decided by it, which may be earlier ones: a time far ahead waits for witnesses."""
+        value = records.values[number]
+        read = [self._read(event, records, number, item=item) for item, event in enumerate(read_items(value, self._form))]
+        claims = [one.statement.claim for one in read if one.statement is not None]
+        return self._decided(self._clock.take(claims, read, size=len(value)))
 
     def end(self) -> list[Item]:
         """Answer the items that still waited."""
         return self._decided(self._clock.end())
 
+    def _read(self, event: Event | Refusal, records: Records, number: int, *, item: int) -> _Read:
+        place = records.place_of(number, item)
+        if isinstance(event, Refusal):
+            return _Read(event, None, place, records.spot_of(number, item))
+        return _Read(event, self._normaliser.statement(event, None), place, None)
+
     def _decided(self, decided: list[tuple[Instant, list[_Read]]]) -> list[Item]:
         return [self._item(one, now) for now, read in decided for one in read]
 
     def _item(self, read: _Read, now: Instant) -> Item:
-        event = read.event
-        if isinstance(event, Refusal):
-            return Item("rejected", event.reason.value, event.detail, [], read.position, None)
-        fingerprint = fingerprint_of(event.labels, Identity())
-        at = said_at(event)
-        flags = event.flags | self._flags(event, fingerprint, at)
-        if at is not None and not -AHEAD_MOST <= now - at <= BEHIND_MOST:
-            flags |= Flag.IMPLAUSIBLE_TIME
-        return Item("accepted", None, None, [str(flag.name).lower() for flag in flags], read.position, _alert(event, fingerprint, at))
+        event, statement = read.event, read.statement
+        if isinstance(event, Refusal) or statement is None:
+            assert isinstance(event, Refusal), "what is not refused is a statement"
+            self.rejected[event.reason.value] += 1
+            return Item("rejected", event.reason.value, _located(event.detail, read.spot), [], read.place, None)
+        self.accepted += 1
+        fingerprint = fingerprint_of(event.labels, _RULES.identity)
+        at, found = judge(statement, now, _RULES.time.lateness)
+        # Without a topology no name is known, so that only those who name nothing can be told.
+        flags = Flag(found) | (service_flag(event.labels, None) & Flag.MISSING_SERVICE) | self._flag_of_end(event, fingerprint)
+        said = statement.at if statement.at is not None else at
+        words = [str(flag.name).lower() for flag in flags]
+        return Item("accepted", None, _odd_time(event, flags, said, taken=at), words, read.place, _alert(event, fingerprint, said))
 
-    def _flags(self, event: Event, fingerprint: bytes, at: Instant | None) -> Flag:
-        is_named = any(label in event.labels for label in (*ENTITY_LABELS, "client", "server"))
-        flags = Flag.NONE if is_named else Flag.MISSING_SERVICE
-        if len(self._fired) + len(self._content_by_id) > _REMEMBERED_MOST:
-            self._fired, self._content_by_id = {}, {}
-        if not event.status:
-            self._fired[fingerprint] = None
-        elif fingerprint not in self._fired and event.starts_at is None:
-            flags |= Flag.RESOLVED_BEFORE_FIRING
-        content = xxh3_64_intdigest(msgspec.json.encode((event.status, at, event.labels)))
-        if event.id is not None and self._content_by_id.setdefault(event.id, content) != content:
-            flags |= Flag.SAME_ID_OTHER_CONTENT
-        return flags
-
-
-def said_at(event: Event) -> Instant | None:
-    """Answer when an event of a file was said: its own time, else its end when it is over, else its start."""
-    if event.at is not None:
-        return event.at
-    return event.ends_at if event.status and event.ends_at is not None else event.starts_at
+    def _flag_of_end(self, event: Event, fingerprint: bytes) -> Flag:
+        """Foresee that correlate will not have seen an alert fire that is resolved here."""
+        if event.status:
+            return Flag.NONE if fingerprint in self._fired else Flag.RESOLVED_BEFORE_FIRING
+        if len(self._fired) >= _FIRED_MOST:
+            self._fired = {}
+        self._fired[fingerprint] = None
+        return Flag.NONE
 
 
-def _claim_of(event: Event | Refusal) -> Instant | None:
-    if isinstance(event, Refusal):
-        return None
-    return event.received_at if event.received_at is not None else said_at(event)
+def _located(detail: str, spot: tuple[int, int] | None) -> str:
+    return detail if spot is None else f"line {spot[0]}, column {spot[1]}: {detail}"
 
 
-def _alert(event: Event, fingerprint: bytes, at: Instant | None) -> dict[str, object]:
+def _odd_time(event: Event, flags: Flag, said: Instant, *, taken: Instant) -> str | None:
+    """Say in words what is odd about an item's times, None when nothing is: units are suspected aloud, and never guessed."""
+    words = []
+    if flags & Flag.TIME_UNIT:
+        named = {"at": event.at, "startsAt": event.starts_at, "endsAt": event.ends_at, "receivedAt": event.received_at}
+        small = [(name, number) for name, number in named.items() if number is not None and seems_seconds(number)]
+        words = [f"{name} {number} is {format_rfc3339(number)} as milliseconds; it looks like seconds" for name, number in small]
+        words = words or ["a time is so large that it was read as micro- or nanoseconds"]
+    if flags & Flag.IMPLAUSIBLE_TIME:
+        words.append(f"{format_rfc3339(said)} is too far from its arrival {format_rfc3339(taken)}, which takes its place")
+    return "; ".join(words) or None
+
+
+def _alert(event: Event, fingerprint: bytes, at: Instant) -> dict[str, object]:
     return {
         "fingerprint": fingerprint.hex(),
         "status": "resolved" if event.status else "firing",

@@ -4,7 +4,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
-from correlator.model.instant import Instant
+from correlator.model.instant import Duration, Instant
 from correlator.runtime.ports import Batch, Fenced, Headers, Messages, OffsetOutOfRange, Position, Refused, TopicPartition, TopicSettings
 
 _Record = tuple[Instant, bytes | None, bytes | None, Headers]  # timestamp, key, value, headers
@@ -31,6 +31,11 @@ class _Partition:
         self.order: list[int] = []
         self.records: dict[int, _Record] = {}
         self.newest: dict[bytes | None, int] = {}
+        self.marks: list[tuple[Instant, int]] = []
+
+    def end_at(self, instant: Instant) -> int:
+        """Return the newest end that was noted at this instant or before."""
+        return max([end for noted, end in self.marks if noted <= instant], default=0)
 
     def append(self, record: _Record) -> None:
         offset, self.end = self.end, self.end + 1
@@ -53,6 +58,11 @@ class _Partition:
                 found.append(self.order[index])
             index += 1
         return found
+
+    def deleted_by(self, offsets: Sequence[int]) -> list[int]:
+        """Return the tombstones among these offsets, and the older records of their keys: without it they would be back."""
+        last = {self.records[offset][1]: offset for offset in offsets if self.records[offset][2] is None}
+        return [offset for offset in offsets if offset <= last.get(self.records[offset][1], -1)]
 
     def drop(self, offsets: Sequence[int]) -> None:
         """Take these records out of the log."""
@@ -79,6 +89,7 @@ class MemoryLog:
         self._topics: dict[str, list[_Partition]] = {}
         self._positions: dict[tuple[str, TopicPartition], Position] = {}
         self._epochs: dict[str, int] = {}
+        self._retention: dict[str, Duration | None] = {}
 
     async def reach(self, call: str) -> None:
         """Tell that a call is made and let the others run: one who loops over calls must not have the log for itself."""
@@ -93,6 +104,7 @@ class MemoryLog:
         for topic in topics:
             if topic.name not in self._topics:
                 self._topics[topic.name] = [_Partition(compacted=topic.compacted, cleans=self._cleans) for _ in range(topic.partitions)]
+            self._retention[topic.name] = topic.retention
         self.on_call("open_topics:after")
 
     def _check(self, topic: TopicSettings) -> None:
@@ -148,10 +160,22 @@ class MemoryLog:
         below = partition.order[: bisect_left(partition.order, before_offset)]
         live = [offset for offset in below if offset in partition.records]
         if partition.compacted:
-            partition.drop([offset for offset in live if partition.records[offset][2] is None])
+            partition.drop(partition.deleted_by(live))
             return
         partition.drop(live)
         partition.first = max(partition.first, min(before_offset, partition.end))
+
+    async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:
+        """See `Log.expire`."""
+        await self.reach("expire")
+        now = self._clock()
+        for tp, needed in needed_from.items():
+            partition, retention = self._partition(tp), self._retention.get(tp.topic)
+            if retention is not None:
+                partition.marks.append((now, partition.end))
+                old = partition.end_at(now - retention)
+                await self.trim(tp, old if needed is None else min(old, needed))
+        self.on_call("expire:after")
 
     def fence(self, transactional_id: str) -> int:
         """Give the id to a new writer and return that writer's epoch."""

@@ -1,13 +1,14 @@
 """The table of all metrics, and the page that explains them to an operator."""
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 from correlator.model.event import Flag, Rejection, Verdict
 from correlator.model.incident import IncidentState, Why
+from correlator.model.word import Word
+from correlator.runtime.limits import MEANING_BY_LIMIT, Limit
 
 PREFIX: Final = "correlator_"
 
@@ -16,14 +17,14 @@ PARTITIONS_MOST: Final = 1000
 OTHER: Final = "other"
 
 
-class Stage(StrEnum):
+class Stage(Word):
     """The two loops of a worker."""
 
     INTAKE = "intake"
     CORRELATE = "correlate"
 
 
-class RowKind(StrEnum):
+class RowKind(Word):
     """What a row of state holds."""
 
     ALERT = "alert"
@@ -31,14 +32,22 @@ class RowKind(StrEnum):
     TURN = "turn"
 
 
-class Standing(StrEnum):
+class Standing(Word):
     """Whether a raw partition still holds the machine's time back."""
 
     LIVE = "live"
     FALLEN_OUT = "fallen_out"
 
 
-class Kind(StrEnum):
+class Reload(Word):
+    """What came of a wish to take rules and topology anew."""
+
+    ACCEPTED = "accepted"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+class Kind(Word):
     """How Prometheus reads a metric."""
 
     COUNTER = "counter"
@@ -46,7 +55,7 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-class Unit(StrEnum):
+class Unit(Word):
     """What a metric counts or measures; only base units, and those of measure also end the name."""
 
     ITEMS = "items"
@@ -56,13 +65,15 @@ class Unit(StrEnum):
     ROWS = "rows"
     PARTITIONS = "partitions"
     TICKS = "ticks"
+    RELOADS = "reloads"
     RESTORES = "restores"
+    TIMES = "times"
     BYTES = "bytes"
     SECONDS = "seconds"
     NONE = "none"
 
 
-class Chapter(StrEnum):
+class Chapter(Word):
     """A chapter of the page."""
 
     FUNNEL = "The funnel"
@@ -109,7 +120,7 @@ class Metric(msgspec.Struct, frozen=True):
         return all(label.values for label in self.labels)
 
 
-def _words(members: Iterable[StrEnum]) -> tuple[str, ...]:
+def _words(members: Iterable[Word]) -> tuple[str, ...]:
     return tuple([member.value for member in members])
 
 
@@ -158,7 +169,8 @@ METRICS: Final = (
         Kind.COUNTER,
         Unit.ITEMS,
         "Accepted items that are odd, by flag; an item with two flags counts under both.",
-        "`unknown_service`: the topology lacks it. `implausible_time`, `time_unit`, `no_zone`: a publisher's clock or format is wrong.",
+        "`unknown_service`: the topology lacks it. `implausible_time`, `time_unit`, `no_zone`: a publisher's clock or format is wrong. "
+        "`resolved_before_firing`: the beginning was lost, or came elsewhere.",
         Chapter.FUNNEL,
         (Label("flag", tuple([flag_word(flag) for flag in Flag])),),
     ),
@@ -168,6 +180,14 @@ METRICS: Final = (
         Unit.RECORDS,
         "Records written to the dead-letter topic.",
         "Each holds one or more rejected items; its good neighbours went on.",
+        Chapter.FUNNEL,
+    ),
+    Metric(
+        "records_lost_total",
+        Kind.COUNTER,
+        Unit.RECORDS,
+        "Raw records that the log's retention deleted before they were read.",
+        "Above 0: the service stood still for longer than raw topics are kept. Raise their retention.",
         Chapter.FUNNEL,
     ),
     Metric(
@@ -235,6 +255,15 @@ METRICS: Final = (
         _DURATIONS,
     ),
     Metric(
+        "reloads_total",
+        Kind.COUNTER,
+        Unit.RELOADS,
+        "Wishes (SIGHUP) to take rules and topology anew, by what came of them.",
+        "`refused`: the files are wrong, the log says where; those before stay in force.",
+        Chapter.WORK,
+        (Label("outcome", _words(Reload)),),
+    ),
+    Metric(
         "lag_records",
         Kind.GAUGE,
         Unit.RECORDS,
@@ -242,6 +271,15 @@ METRICS: Final = (
         "Growing: that stage is too slow or stands still. 0 everywhere: all that was published is judged or waiting.",
         Chapter.WORK,
         (_STAGE, _PARTITION),
+    ),
+    Metric(
+        "lag_seconds",
+        Kind.GAUGE,
+        Unit.SECONDS,
+        "For how long the oldest record not finished has lain in the log, by stage: that of the partition furthest behind.",
+        "Past half of `log_retention.raw` or `log_retention.frames` the service is not ready: records may go before they are read.",
+        Chapter.WORK,
+        (_STAGE,),
     ),
     Metric(
         "state_rows",
@@ -283,6 +321,15 @@ METRICS: Final = (
         "Rows read by the last restore.",
         "0 after a restart that should have found state: it reads another log, or another prefix.",
         Chapter.STATE,
+    ),
+    Metric(
+        "limits_met_total",
+        Kind.COUNTER,
+        Unit.TIMES,
+        "How often a limit on memory was met in this process, by limit: what was forgotten, or decided early.",
+        " ".join(f"`{limit}`: {meaning}." for limit, meaning in MEANING_BY_LIMIT.items()),
+        Chapter.STATE,
+        (Label("limit", _words(Limit)),),
     ),
     Metric(
         "sources",

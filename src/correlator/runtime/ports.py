@@ -63,14 +63,14 @@ class Position(NamedTuple):
 class TopicSettings(msgspec.Struct, frozen=True):
     """A topic as the program needs it. A compacted topic keeps the newest record of each key (a None value is a tombstone).
 
-    `kept` says for how many milliseconds records are kept, `largest` how many bytes one may have; None leaves it to the log. A log
-    that is asked to make the topic sees to both; those of a topic that is there already are not checked.
+    `retention` is for how long after they were appended records stay (of a compacted topic: tombstones); None is for ever. `largest` is how
+    many bytes a record may have; None leaves it to the log, and a topic that is there already is not asked.
     """
 
     name: str
     partitions: int = 1
     compacted: bool = False
-    kept: Duration | None = None
+    retention: Duration | None = None
     largest: int | None = None
 
 
@@ -200,6 +200,14 @@ class Log(Protocol):
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """Return the first offset that can be read and the one behind the last committed record (equal when there is none)."""
+        ...
+
+    async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:
+        """Let go of what lay in these partitions for longer than the retention that `open_topics` named, the service's regular chore.
+
+        Never drops a record at or above the offset named (None: nobody needs any), nor the newest record of a key unless it is a
+        tombstone; when it drops the others is the log's affair. A log that cleans up by itself need do nothing. Raises Transient; Full.
+        """
         ...
 
     def reader(self, tp: TopicPartition) -> Reader:

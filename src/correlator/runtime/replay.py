@@ -1,7 +1,7 @@
 """Replay: recorded events through the whole core, offline, as fast as it goes, into files."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -9,12 +9,16 @@ from typing import BinaryIO, Final
 import msgspec
 
 from correlator.correlate.machine import Effects, Machine
+from correlator.correlate.render import Stretch
 from correlator.frames.control import Control
-from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
+from correlator.intake.pipeline import DeadLetter, Intake, IntakeCounts, IntakeOutput
 from correlator.intake.route import Router
+from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Flag, Verdict
-from correlator.model.incident import AlertDocument, IncidentDocument, encode_document, encode_incident
+from correlator.model.incident import IncidentDocument, encode_document, encode_incident
 from correlator.runtime.files import Records
+from correlator.runtime.limits import Limit, limits_of
+from correlator.runtime.metrics import flag_word
 
 BATCH_RECORDS: Final = 32_000
 
@@ -40,6 +44,7 @@ class Replay:
         self._out = out
         self._funnel = _Funnel()
         self._offset = 0
+        self._undecided: deque[tuple[int, Records]] = deque()
         self._incidents = self._stretches = self._letters = 0
 
     def run(self, batches: Iterator[Records]) -> ReplaySummary:
@@ -54,6 +59,7 @@ class Replay:
             cpu, wall = time.process_time(), time.perf_counter()
             for batch in batches:
                 offsets = range(self._offset, self._offset + len(batch.values))
+                self._undecided.append((self._offset, batch))
                 self._offset += len(batch.values)
                 self._take(self._intake.step(offsets, batch.values))
             self._take(self._intake.end())
@@ -61,17 +67,23 @@ class Replay:
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         funnel = self._funnel.document(self._machines)
         (self._out / "funnel.json").write_bytes(msgspec.json.format(msgspec.json.encode(funnel), indent=2) + b"\n")
-        return ReplaySummary(self._funnel.received, self._incidents, self._stretches, self._letters, funnel, round(cpu, 4), round(wall, 4))
+        return ReplaySummary(
+            self._funnel.counts.received, self._incidents, self._stretches, self._letters, funnel, round(cpu, 4), round(wall, 4)
+        )
 
     def _take(self, output: IntakeOutput) -> None:
         self._funnel.add(output)
         for letter in output.dead_letters:
             self._letters += 1
-            self._files[2].write(encode_document(dead_letter_row(letter)) + b"\n")
+            first, batch = next((first, batch) for first, batch in reversed(self._undecided) if first <= letter.offset)
+            self._files[2].write(encode_document(dead_letter_row(letter, batch, letter.offset - first)) + b"\n")
+        while self._undecided and self._undecided[0][0] + len(self._undecided[0][1].values) <= output.position:
+            self._undecided.popleft()
         for partition, frame in output.frames:
             self._write(self._machines[partition].step(frame))
 
     def _write(self, effects: Effects) -> None:
+        self._funnel.counts.flagged[Flag.RESOLVED_BEFORE_FIRING] += effects.resolved_early
         self._write_stretches(effects.stretches, self._files[1])
         for document in effects.incidents.values():
             if document is not None:
@@ -88,7 +100,7 @@ class Replay:
         self._funnel.incidents[document.state.value] += 1
         file.write(encode_incident(document) + b"\n")
 
-    def _write_stretches(self, stretches: list[AlertDocument], file: BinaryIO) -> None:
+    def _write_stretches(self, stretches: list[Stretch], file: BinaryIO) -> None:
         self._stretches += len(stretches)
         file.writelines([encode_document(_stretch_row(stretch)) + b"\n" for stretch in stretches])
 
@@ -103,52 +115,74 @@ class _StretchRow(msgspec.Struct):
     reason: str | None
 
 
-def _stretch_row(stretch: AlertDocument) -> _StretchRow:
+def _stretch_row(stretch: Stretch) -> _StretchRow:
     return _StretchRow(
-        stretch.fingerprint, stretch.labels, stretch.starts_at, stretch.ends_at, stretch.count, stretch.incident, stretch.reason
+        stretch.fingerprint.hex(),
+        stretch.labels,
+        format_rfc3339(stretch.started),
+        format_rfc3339(stretch.ended) if stretch.ended is not None else None,
+        stretch.count,
+        stretch.incident,
+        stretch.reason,
     )
 
 
-def dead_letter_row(letter: DeadLetter) -> dict[str, object]:
-    """Describe a dead letter for a file: the record's text (or base64 when it is not UTF-8), and every refusal in it."""
+def dead_letter_row(letter: DeadLetter, batch: Records, number: int) -> dict[str, object]:
+    """Describe a dead letter, the batch's record of that number, for a file: its text (or base64 when it is not UTF-8) and its refusals.
+
+    `position` is that of the first refused item, as `correlator parse` names it. `refused` counts all refusals, of which the first are
+    listed; their `item` counts within the record's text.
+    """
     kept = letter.kept
     try:
         body: dict[str, object] = {"value": kept.decode()}
     except UnicodeDecodeError:
         body = {"value_base64": kept}
-    return {"position": letter.offset, "length": len(letter.value), "refusals": letter.reasons, **body}
+    return {
+        "position": batch.place_of(number, letter.refusals[0].item),
+        "length": len(letter.value),
+        "xxh3_128": letter.digest,
+        "refused": len(letter.refusals),
+        "refusals": letter.reasons,
+        **body,
+    }
 
 
 class _Funnel:
     """Counts of a run, and the law that they add up."""
 
     def __init__(self) -> None:
-        self.received = self.forwarded = 0
-        self.rejected: Counter[str] = Counter()
-        self.flagged: Counter[str] = Counter()
+        self.counts = IntakeCounts()
         self.incidents: Counter[str] = Counter()
 
     def add(self, output: IntakeOutput) -> None:
-        counts = output.counts
-        self.received += counts.received
-        self.forwarded += counts.forwarded
-        for reason, number in counts.rejected.items():
-            self.rejected[reason.value] += number
-        for flags, number in counts.flagged.items():
+        self.counts.absorb(output.counts)
+
+    @property
+    def flagged(self) -> Counter[str]:
+        flagged: Counter[str] = Counter()
+        for flags, number in self.counts.flagged.items():
             for flag in Flag(flags):
-                self.flagged[str(flag.name).lower()] += number
+                flagged[flag_word(flag)] += number
+        return flagged
 
     def document(self, machines: list[Machine]) -> dict[str, object]:
         verdicts = {verdict.value: sum(machine.verdicts[verdict] for machine in machines) for verdict in Verdict}
-        verdicts[Verdict.REJECTED.value] = sum(self.rejected.values())
+        verdicts[Verdict.REJECTED.value] = sum(self.counts.rejected.values())
         waiting = sum(machine.waiting for machine in machines)
-        assert self.received == sum(verdicts.values()) + waiting, "every item has exactly one verdict"
+        assert self.counts.received == sum(verdicts.values()) + waiting, "every item has exactly one verdict"
         return {
-            "items": self.received,
-            "forwarded": self.forwarded,
+            "items": self.counts.received,
+            "forwarded": self.counts.forwarded,
             "verdicts": verdicts,
             "waiting": waiting,
-            "rejected": dict(sorted(self.rejected.items())),
-            "flagged": dict(sorted(self.flagged.items())),
+            "rejected": {reason.value: number for reason, number in sorted(self.counts.rejected.items())},
+            "flagged": dict(sorted((+self.flagged).items())),
             "incidents": dict(sorted(self.incidents.items())),
+            "limits": {limit.value: times for limit, times in self._limits_met(machines).items() if times},
         }
+
+    def _limits_met(self, machines: list[Machine]) -> dict[Limit, int]:
+        evicted = [machine.evicted for machine in machines]
+        forgotten = {Limit.ALERTS: sum(alerts for alerts, _ in evicted), Limit.INCIDENTS: sum(incidents for _, incidents in evicted)}
+        return {**limits_of(self.counts), **forgotten}

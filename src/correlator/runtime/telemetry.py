@@ -15,7 +15,21 @@ from prometheus_client.metrics_core import Metric as Family
 from correlator.intake.pipeline import IntakeCounts
 from correlator.model.event import Flag, Verdict
 from correlator.model.incident import IncidentState, Why
-from correlator.runtime.metrics import JUDGED, METRICS, OTHER, PARTITIONS_MOST, Kind, Metric, RowKind, Stage, Standing, Unit, flag_word
+from correlator.runtime.limits import Limit, limits_of
+from correlator.runtime.metrics import (
+    JUDGED,
+    METRICS,
+    OTHER,
+    PARTITIONS_MOST,
+    Kind,
+    Metric,
+    Reload,
+    RowKind,
+    Stage,
+    Standing,
+    Unit,
+    flag_word,
+)
 
 Series = tuple[str, ...]
 """The name of a metric in the table, then its label values in the table's order."""
@@ -54,10 +68,16 @@ class Telemetry:
         self._counter("dead_letters_total").inc(dead_letters)
         for reason, count in counts.rejected.items():
             self._counter("items_rejected_total", reason).inc(count)
+        for limit, times in limits_of(counts).items():
+            self._counter("limits_met_total", limit).inc(times)
         for flags, count in counts.flagged.items():
             for flag in Flag:
                 if flags & flag:
                     self._counter("items_flagged_total", flag_word(flag)).inc(count)
+
+    def on_flag(self, flag: Flag, count: int) -> None:
+        """Count items that correlate found odd: what it takes memory to see."""
+        self._counter("items_flagged_total", flag_word(flag)).inc(count)
 
     def on_verdicts(self, totals: Mapping[Verdict, int], *, partition: str = "") -> None:
         """Take a machine's running totals and count what they grew by since its last report or `restored`.
@@ -70,6 +90,14 @@ class Telemetry:
     def waiting(self, items: int, *, partition: str = "") -> None:
         """Say how many items of a machine are not judged yet."""
         self._share(partition, items, ("items_waiting",))
+
+    def records_lost(self, records: int) -> None:
+        """Count raw records that were deleted before they were read."""
+        self._counter("records_lost_total").inc(records)
+
+    def on_reload(self, reload: Reload) -> None:
+        """Count one wish to take rules and topology anew, by what came of it."""
+        self._counter("reloads_total", reload).inc()
 
     # What is written
 
@@ -98,6 +126,10 @@ class Telemetry:
         is_shown = own in self._shares or (partition not in self._shares.get(rest, {}) and self._has_room())
         self._share(partition, records, own if is_shown else rest)
 
+    def lag_age(self, stage: Stage, seconds: float) -> None:
+        """Say how long the oldest record that a stage has not read yet has lain in the log, over all partitions of this process."""
+        self._gauge("lag_seconds", stage).set(seconds)
+
     # State and time
 
     def state(self, rows: Mapping[RowKind, int], size: int, *, partition: str = "") -> None:
@@ -106,15 +138,19 @@ class Telemetry:
             self._share(partition, rows.get(kind, 0), ("state_rows", kind))
         self._share(partition, size, ("state_bytes",))
 
-    def restored(self, seconds: float, rows: int, *, totals: Mapping[Verdict, int], partition: str = "") -> None:
+    def restored(
+        self, seconds: float, rows: int, *, totals: Mapping[Verdict, int], limits: Mapping[Limit, int] | None = None, partition: str = ""
+    ) -> None:
         """Say that a machine was restored: call it when the frames after the checkpoint were judged again, before new ones.
 
-        `totals` are its running totals then. They were counted by whoever committed them, so they are the base and are not counted here.
+        `totals` and `limits` are its running totals then. They were counted by whoever committed them, so they are the base and are not
+        counted here.
         """
         self._counter("restores_total").inc()
         self._gauge("restore_duration_seconds").set(seconds)
         self._gauge("restore_rows").set(rows)
         self._totals[partition] = {("items_judged_total", verdict): totals.get(verdict, 0) for verdict in JUDGED}
+        self._totals[partition] |= {("limits_met_total", limit): total for limit, total in (limits or {}).items()}
 
     def sources(self, live: int, fallen_out: int, *, partition: str = "") -> None:
         """Say how many raw partitions a machine waits for, and how many it gave up."""
@@ -124,6 +160,11 @@ class Telemetry:
     def ticks_ignored(self, total: int, *, partition: str = "") -> None:
         """Take a machine's running total of ignored ticks, which starts at 0 with each machine."""
         self._grow(partition, total, ("ticks_ignored_total",))
+
+    def limits_met(self, totals: Mapping[Limit, int], *, partition: str = "") -> None:
+        """Take a machine's running totals of how often it met its limits, which start at 0 with each machine."""
+        for limit, total in totals.items():
+            self._grow(partition, total, ("limits_met_total", limit))
 
     def release(self, partition: str) -> None:
         """Forget what a partition reported: it is another worker's now. Counters keep what they counted."""

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from correlator.model.instant import DAY
+from correlator.config.settings import RetentionSettings
 from correlator.runtime.ports import Headers, TopicPartition, TopicSettings
 
 END_HEADER: Final[Headers] = (("correlator-end", b"1"),)
@@ -12,9 +12,8 @@ END_HEADER: Final[Headers] = (("correlator-end", b"1"),)
 CHECKPOINT_KEY: Final = b"@"
 """The checkpoint row that says up to which frame the other rows are complete."""
 SCHEMA_HEADER: Final = ("schema", b"1")
+_RETENTION: Final = RetentionSettings()
 
-FRAMES_KEPT: Final = 7 * DAY
-"""A restore reads frames again from the checkpoint on: a service that was down for longer starts anew."""
 LARGEST_RECORD: Final = 16 * 1024 * 1024
 """Bytes of our own records: a frame of 16,000 new alerts with all their labels has about 6 MB, rules and topology less."""
 
@@ -63,17 +62,18 @@ class Topics(msgspec.Struct, frozen=True):
         """Refused records with their original bytes."""
         return f"{self.prefix}.dead-letters"
 
-    def settings(self, raw: dict[str, int], domains: int) -> list[TopicSettings]:
+    def settings(self, raw: dict[str, int], domains: int, retention: RetentionSettings = _RETENTION) -> list[TopicSettings]:
         """Answer all topics as they must be: `raw` maps each raw topic to its number of partitions."""
+        gone = retention.tombstones
         return [
-            *[TopicSettings(self.raw(name), partitions) for name, partitions in raw.items()],
-            TopicSettings(self.control, compacted=True, largest=LARGEST_RECORD),
-            TopicSettings(self.frames, domains, kept=FRAMES_KEPT, largest=LARGEST_RECORD),
-            TopicSettings(self.checkpoints, domains, compacted=True, largest=LARGEST_RECORD),
-            TopicSettings(self.incidents, domains, compacted=True, largest=LARGEST_RECORD),
-            TopicSettings(self.alerts, domains, compacted=True, largest=LARGEST_RECORD),
-            TopicSettings(self.decisions, domains, largest=LARGEST_RECORD),
-            TopicSettings(self.dead_letters, largest=LARGEST_RECORD),
+            *[TopicSettings(self.raw(name), partitions, retention=retention.raw) for name, partitions in raw.items()],
+            TopicSettings(self.control, compacted=True, retention=gone, largest=LARGEST_RECORD),
+            TopicSettings(self.frames, domains, retention=retention.frames, largest=LARGEST_RECORD),
+            TopicSettings(self.checkpoints, domains, compacted=True, retention=gone, largest=LARGEST_RECORD),
+            TopicSettings(self.incidents, domains, compacted=True, retention=gone, largest=LARGEST_RECORD),
+            TopicSettings(self.alerts, domains, compacted=True, retention=gone, largest=LARGEST_RECORD),
+            TopicSettings(self.decisions, domains, retention=retention.decisions, largest=LARGEST_RECORD),
+            TopicSettings(self.dead_letters, retention=retention.dead_letters, largest=LARGEST_RECORD),
         ]
 
     def partition(self, topic: str, number: int = 0) -> TopicPartition:

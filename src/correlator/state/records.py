@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from correlator.model.alert import AlertState
+from correlator.model.alert import AlertState, Status
 from correlator.model.event import Origin
 from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import Duration, Instant
@@ -133,6 +133,14 @@ class Turn(msgspec.Struct, array_like=True, gc=False):
     labels: bytes | None = None
 
 
+def split_turn(turn: Turn) -> list[Turn]:
+    """Answer a run as turns: one for firing items; one per time for resolved ones, since each may end another stretch."""
+    if turn.status == Status.FIRING or not turn.more:
+        return [turn]
+    rest = [msgspec.structs.replace(turn, effect=at, at=at, count=1, more=[]) for at in turn.more]
+    return [msgspec.structs.replace(turn, count=turn.count - len(rest), more=[]), *rest]
+
+
 class Hit(msgspec.Struct, array_like=True):
     """An entity as an incident shows it: its first alert, how many, and when it last had a new one."""
 
@@ -151,6 +159,9 @@ class Gone(msgspec.Struct, array_like=True, gc=False):
     entity: str | None
     started: Instant
     ended: Instant
+
+
+_LIVE_STATES: Final = (IncidentState.PENDING, IncidentState.OPEN, IncidentState.REOPENED)
 
 
 class Incident(msgspec.Struct, array_like=True):
@@ -183,7 +194,7 @@ class Incident(msgspec.Struct, array_like=True):
     @property
     def is_live(self) -> bool:
         """Answer whether alerts may still join it without reopening it."""
-        return self.state in (IncidentState.PENDING, IncidentState.OPEN, IncidentState.REOPENED)
+        return self.state in _LIVE_STATES
 
 
 ROW_VERSION: Final = 1

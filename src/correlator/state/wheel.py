@@ -54,17 +54,26 @@ class TimerWheel(Generic[Item]):
         """How many items have an entry."""
         return self._live
 
-    def schedule(self, item: Item) -> None:
-        """Take note that an item's due time may have moved to earlier, or that it is new. Later moves need no call."""
+    @property
+    def first(self) -> Item | None:
+        """The item that the last `next_due` spoke of, as long as no other was put before it."""
+        return self._near[0][2] if self._near else None
+
+    def schedule(self, item: Item) -> Instant:
+        """Take note that an item's due time may have moved to earlier, or that it is new; answers when it is due.
+
+        Later moves need no call.
+        """
         due = self._due_of(item)
         if due >= NEVER:
-            return
+            return due
         wake = item.wake
         if wake < -NEVER:
             if due < wake - _NEAR:
                 self._put_near(item, due)
         elif wake == ASLEEP or due // SECOND < wake:
             self._put(item, due // SECOND)
+        return due
 
     def next_due(self) -> Instant:
         """Answer when the next item is due, `NEVER` when there is none."""

@@ -3,7 +3,6 @@
 In: bytes. Out: one `Event` or `Refusal` per item, in order. Remembers nothing.
 """
 
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -14,12 +13,13 @@ from correlator.intake.formats.alertmanager import read_alertmanager
 from correlator.intake.formats.fields import RefusedError
 from correlator.intake.formats.native import read_native
 from correlator.model.event import Event, Refusal, Rejection
+from correlator.model.word import Word
 
 MAX_ITEMS: Final = 100_000
 """Items of one record; more are refused as a whole (4 MiB cannot hold as many real alerts)."""
 
 
-class Format(StrEnum):
+class Format(Word):
     """What a topic may say its records are; `auto` tells them apart by content."""
 
     AUTO = "auto"

@@ -16,6 +16,8 @@ MAX_ANNOTATIONS_LENGTH: Final = 64 * 1024
 
 _SURELY_SHORT: Final = MAX_LABELS_LENGTH // (MAX_LABEL_NAME + MAX_LABEL_VALUE)
 """So many labels cannot exceed the limit on all."""
+_SECONDS: Final = range(10**9, 10**10)
+"""Ten digits: in milliseconds a time of early 1970, and what a clock shows that counts seconds."""
 _MICROSECONDS_FROM: Final = 10**14
 _NANOSECONDS_FROM: Final = 10**17
 _NUMBERS_TO: Final = 2**64
@@ -61,6 +63,7 @@ def annotations_of(value: object) -> dict[str, str]:
 def instant_of(value: object, name: str) -> tuple[Instant | None, Flag]:
     """Read a time: RFC 3339 text or epoch milliseconds (micro- and nanoseconds are known by their size and flagged).
 
+    What looks like seconds is flagged too, but taken as it stands: real milliseconds of 1970 look the same.
     A missing time and Go's zero time (year 1) answer None. Raises `RefusedError`.
     """
     if value is None or value == "":
@@ -75,7 +78,12 @@ def instant_of(value: object, name: str) -> tuple[Instant | None, Flag]:
         return int(value) // 10**6, Flag.TIME_UNIT
     if abs(value) >= _MICROSECONDS_FROM:
         return int(value) // 10**3, Flag.TIME_UNIT
-    return int(value), Flag.NONE
+    return int(value), Flag.TIME_UNIT if seems_seconds(int(value)) else Flag.NONE
+
+
+def seems_seconds(number: int) -> bool:
+    """Tell whether a number that should be epoch milliseconds looks like seconds."""
+    return number in _SECONDS
 
 
 def text_of(value: object, name: str) -> str | None:

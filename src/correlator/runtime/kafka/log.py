@@ -1,7 +1,7 @@
 """The log on brokers: topics, bounds, positions, and the makers of readers and writers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from aiokafka.client import CoordinationType
@@ -143,6 +143,9 @@ class KafkaLog:
         check(code)
         assert isinstance(offset, int)
         return offset
+
+    async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:
+        """See `Log.expire`: brokers clean up by themselves, by the times of the records, and know nothing of who needs what."""
 
     def reader(self, tp: TopicPartition) -> KafkaReader:
         """See `Log.reader`."""

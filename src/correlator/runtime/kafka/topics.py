@@ -81,10 +81,13 @@ async def create(client: Client, topics: Sequence[TopicSettings], replication: i
 def settings_of(topic: TopicSettings, replicas: int) -> dict[str, str]:
     """Answer what a topic is created with; whatever is not named is the broker's choice."""
     found = dict(_EVERY_TOPIC)
+    kept = str(-1 if topic.retention is None else topic.retention)
     if topic.compacted:
         found |= _COMPACTED
-    if topic.kept is not None:
-        found |= {"cleanup.policy": "delete", "retention.ms": str(topic.kept), "retention.bytes": "-1"}
+        if topic.retention is not None:
+            found["delete.retention.ms"] = kept
+    else:
+        found |= {"cleanup.policy": "delete", "retention.ms": kept, "retention.bytes": "-1"}
     if topic.largest is not None:
         found["max.message.bytes"] = str(topic.largest)
     if replicas >= _REPLICAS:
