@@ -11,7 +11,7 @@ CORE := model state frames intake correlate
 CORE_TESTS := $(CORE) laws golden
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check coverage docs bench simulate chaos-embedded night clean
+.PHONY: help setup demo test check coverage docs bench simulate kafka chaos-embedded night clean
 
 help: ## tell what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -51,6 +51,9 @@ bench: setup ## speed, memory and restore against their targets; runs all, then 
 
 simulate: setup ## random workloads, splits and crashes on virtual time
 	@$(PYTHON) -m tests.simulation
+
+kafka: setup ## a Kafka broker on this machine, without Docker, until Ctrl-C
+	@$(PYTHON) -m loadtest.broker
 
 chaos-embedded: setup ## kill the embedded service again and again; nothing may be lost or doubled
 	@$(PYTHON) -m loadtest.chaos_embedded

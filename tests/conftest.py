@@ -1,8 +1,12 @@
-"""What every test shares: the hypothesis profiles."""
+"""What every test shares: the hypothesis profiles, and one broker for all that speak to Kafka."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from loadtest.broker import Broker, BrokerError, running
 
 # dev is quick enough to run on every save; ci finds the same thing twice; night looks further.
 # No deadline anywhere: the timeout per test is pytest's, and a shared machine is sometimes slow.
@@ -18,3 +22,15 @@ def _profile() -> str:
 
 
 settings.load_profile(_profile())
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """A real Kafka broker, started when the first test asks for it; on CI one that cannot be had is a failure, elsewhere it skips."""
+    try:
+        with running() as started:
+            yield started
+    except BrokerError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"no Kafka broker: {error}")
+        pytest.skip(f"no Kafka broker: {error}")

@@ -330,6 +330,18 @@ def test_every_value_knows_its_place() -> None:
     assert str(document.mark(("a", 1, "missing"))) == "a.yaml:3:5"
 
 
+def test_paths_of_the_brokers_section_are_relative_to_the_file_and_empty_tls_is_tls(tmp_path: Path) -> None:
+    path = tmp_path / "correlator.yaml"
+    path.write_text("kafka: {tls: {ca: ca.pem, cert: /c.pem}, sasl: {username: a, password_file: p}}\n")
+    kafka = load_settings(str(path)).kafka
+    assert kafka.tls is not None
+    assert kafka.sasl is not None
+    assert (kafka.tls.ca, kafka.tls.cert, kafka.tls.key) == (str(tmp_path / "ca.pem"), "/c.pem", None)
+    assert kafka.sasl.password_file == str(tmp_path / "p")
+    path.write_text("kafka: {tls: }\n")
+    assert load_settings(str(path)).kafka.tls is not None
+
+
 def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path) -> None:
     assert Settings().topics == load_settings(None).topics
     path = tmp_path / "correlator.yaml"
@@ -344,7 +356,7 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("kafka: {}", "s.yaml:1:1: error: unknown key 'kafka'"),
+        ("redis: {}", "s.yaml:1:1: error: unknown key 'redis'"),
         ("http: {listen: 8080}", "s.yaml:1:16: error: http.listen must be text, not the number 8080 (put it in quotes)"),
         ("http: {listen: x}", "s.yaml:1:16: error: http.listen must be an address and a port such as 127.0.0.1:8080, not 'x'"),
         (
@@ -352,6 +364,21 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
             "s.yaml:1:28: error: topics[0].format must be 'auto', 'native', 'alertmanager' or 'cloudevents', not the text 'b'",
         ),
         ("topics: [{name: a}, {name: a}]", "s.yaml:1:1: error: the file names the topic 'a' twice"),
+        (
+            "kafka: {bootstrap: [localhost]}",
+            "s.yaml:1:21: error: kafka.bootstrap[0] must be an address and a port such as 127.0.0.1:8080, not 'localhost'",
+        ),
+        ("kafka: {bootstrap: []}", "s.yaml:1:8: error: kafka names no broker; leave 'bootstrap' out for 127.0.0.1:9092"),
+        ("kafka: {tls: {key: k}}", "s.yaml:1:14: error: kafka.tls has a 'key' without a 'cert'; name both"),
+        ("kafka: {sasl: }", "s.yaml:1:15: error: missing key 'username' in kafka.sasl"),
+        (
+            "kafka: {sasl: {username: a}}",
+            "s.yaml:1:15: error: kafka.sasl needs a password: name either 'password_file' or 'password_env'",
+        ),
+        (
+            "kafka: {sasl: {username: a, password: secret}}",
+            "s.yaml:1:29: error: unknown key 'password' in kafka.sasl (did you mean 'password_env'?)",
+        ),
         ("rules: [rules]", "s.yaml:1:9: error: rules[0]: no such file or folder: {folder}/rules"),
         ("topology: [., t/x.yaml]", "s.yaml:1:15: error: topology[1]: no such file or folder: {folder}/t/x.yaml"),
         ("log_retention: {frames: 6d}", "s.yaml:1:25: error: log_retention.frames must be at least 7d, not 6d"),

@@ -44,7 +44,7 @@ def dead_letters(*, config: str | None, embedded: Path | None, raw: int | None, 
 
 async def _print(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
     count = 0
-    async with opened_log(embedded, must_exist=True) as log:
+    async with opened_log(settings, embedded, must_exist=True) as log:
         async for letter in read_letters(log, Topics(settings.prefix)):
             count += 1
             click.echo(json_line(_entry(letter, settings.prefix)) if as_json else "\n".join(_lines(letter, settings.prefix)))
@@ -54,7 +54,7 @@ async def _print(settings: Settings, embedded: Path | None, *, as_json: bool) ->
 
 
 async def _write_raw(settings: Settings, embedded: Path | None, number: int) -> None:
-    async with opened_log(embedded, must_exist=True) as log:
+    async with opened_log(settings, embedded, must_exist=True) as log:
         letter = await read_letter(log, Topics(settings.prefix), number)
     if letter is None:
         message = f"there is no dead letter {number}; `correlator dead-letters` with the same options lists them"

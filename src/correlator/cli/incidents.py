@@ -51,7 +51,7 @@ def incidents(start: str | None, *, config: str | None, embedded: Path | None, f
 async def _one(settings: Settings, embedded: Path | None, start: str, *, as_json: bool) -> str:
     """Answer one incident whole: its text, or its newest document."""
     topics = Topics(settings.prefix)
-    async with opened_log(embedded, must_exist=True) as log:
+    async with opened_log(settings, embedded, must_exist=True) as log:
         await _partitions(log, topics.incidents)
         found = _only(await find_incidents(log, topics, start.strip().lower()), start)
         if as_json:
@@ -74,7 +74,7 @@ def _only(found: list[Found], start: str) -> Found:
 
 async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
     newest: dict[bytes, bytes] = {}
-    async with opened_log(embedded, must_exist=True) as log:
+    async with opened_log(settings, embedded, must_exist=True) as log:
         async for key, body in _documents(log, settings, is_endless=False):
             newest.pop(key, None)
             if body is not None:
@@ -87,7 +87,7 @@ async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> 
 
 
 async def _follow(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
-    async with opened_log(embedded, must_exist=True) as log:
+    async with opened_log(settings, embedded, must_exist=True) as log:
         async for _, body in _documents(log, settings, is_endless=True):
             if body is not None:
                 click.echo(body if as_json else one_line(msgspec.json.decode(body, type=IncidentDocument)))
@@ -101,15 +101,19 @@ async def _documents(log: Log, settings: Settings, *, is_endless: bool) -> Async
     ends = [(await log.bounds(tp)) for tp in partitions]
     for reader, (first, _) in zip(readers, ends, strict=True):
         reader.seek(first)
-    while True:
-        for reader, (_, end) in zip(readers, ends, strict=True):
-            if not is_endless and reader.position >= end:
-                continue
-            batch = await reader.poll(max_records=_RECORDS, timeout_ms=_POLL_MS)
-            for key, body in zip(batch.keys, batch.values, strict=True):
-                yield key or b"", body
-        if not is_endless and all(reader.position >= end for reader, (_, end) in zip(readers, ends, strict=True)):
-            return
+    try:
+        while True:
+            for reader, (_, end) in zip(readers, ends, strict=True):
+                if not is_endless and reader.position >= end:
+                    continue
+                batch = await reader.poll(max_records=_RECORDS, timeout_ms=_POLL_MS)
+                for key, body in zip(batch.keys, batch.values, strict=True):
+                    yield key or b"", body
+            if not is_endless and all(reader.position >= end for reader, (_, end) in zip(readers, ends, strict=True)):
+                return
+    finally:
+        for reader in readers:
+            await reader.close()
 
 
 async def _partitions(log: Log, topic: str) -> int:

@@ -106,7 +106,7 @@ def _warning(topic: str, at: Instant) -> str:
 
 async def _publish(settings: Settings, embedded: Path | None, topic: str, *, batches: Iterator[Records], marks_end: bool) -> int:
     topics = Topics(settings.prefix)
-    async with opened_log(embedded) as log:
+    async with opened_log(settings, embedded) as log:
         raw = {known.name: known.partitions for known in settings.topics}
         await log.open_topics(
             [known for known in topics.settings(raw, 1, settings.log_retention) if known.name in {topics.raw(name) for name in raw}]

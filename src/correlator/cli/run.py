@@ -112,7 +112,7 @@ class _Run:
         self._readiness = Readiness()
 
     async def run(self, embedded: Path | None, control: Control, *, listen: str, until_idle: bool) -> None:
-        async with opened_log(embedded) as log:
+        async with opened_log(self._settings, embedded) as log:
             worker, hangup = Worker(log, self._settings, control, telemetry=self._telemetry, readiness=self._readiness), asyncio.Event()
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, worker.stop.set)

@@ -11,7 +11,7 @@ from correlator.cli.errors import FailedError
 from correlator.config.settings import Settings, TopicSettings, load_settings
 from correlator.runtime.database import FILE_NAME
 from correlator.runtime.embedded import EmbeddedLog
-from correlator.runtime.ports import Log
+from correlator.runtime.ports import Log, Transient
 
 config_option = click.option("--config", metavar="FILE", help="Settings (YAML); see docs/settings.md.")
 embedded_option = click.option(
@@ -29,19 +29,30 @@ def settings_of(config: str | None) -> Settings:
 
 
 @asynccontextmanager
-async def opened_log(embedded: Path | None, *, must_exist: bool = False) -> AsyncIterator[Log]:
-    """Open the log that the options name, made when missing unless it must exist. Raises `PortError`."""
-    if embedded is None:
-        message = "name a folder with --embedded DIR; running on Kafka is not built yet"
-        raise FailedError(message)
-    if must_exist and not (embedded / FILE_NAME).exists():
-        message = f"{embedded}: there is no log here; `correlator publish --embedded {embedded} FILE` makes one"
-        raise FailedError(message)
-    log = await EmbeddedLog.open(embedded)
+async def opened_log(settings: Settings, embedded: Path | None, *, must_exist: bool = False) -> AsyncIterator[Log]:
+    """Open the log that the options name: a folder's, made when missing unless it must exist, or Kafka's. Raises `PortError`."""
+    log = await (_on_kafka(settings) if embedded is None else _in_folder(embedded, must_exist=must_exist))
     try:
         yield log
     finally:
         await log.close()
+
+
+async def _in_folder(embedded: Path, *, must_exist: bool) -> Log:
+    if must_exist and not (embedded / FILE_NAME).exists():
+        message = f"{embedded}: there is no log here; `correlator publish --embedded {embedded} FILE` makes one"
+        raise FailedError(message)
+    return await EmbeddedLog.open(embedded)
+
+
+async def _on_kafka(settings: Settings) -> Log:
+    from correlator.runtime.kafka import KafkaLog, access_of
+
+    try:
+        return await KafkaLog.open(access_of(settings.kafka), replication=settings.kafka.replication)
+    except Transient as error:
+        message = f"{error}; start one or set `kafka.bootstrap` in the settings (--config FILE), or do without Kafka: --embedded DIR"
+        raise FailedError(message) from error
 
 
 def json_line(values: dict[str, object]) -> str:

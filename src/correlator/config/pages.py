@@ -1,6 +1,7 @@
 """Pages about configuration for people, made from the models that check it."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
@@ -18,6 +19,7 @@ brings its own times.
 rules: [rules]
 topology: [topologies]
 http: {listen: 127.0.0.1:8080}
+kafka: {bootstrap: [127.0.0.1:9092]}
 topics:
   - {name: events, format: auto, arrival: item}
 ```
@@ -34,9 +36,9 @@ def settings_page() -> str:
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in model.model_fields.items():
-        section = field.default if isinstance(field.default, BaseModel) else None
+        section = _section(field)
         if section is not None:
-            yield from _rows(type(section), f"{prefix}{name}.")
+            yield from _rows(section, f"{prefix}{name}.")
             continue
         yield f"{prefix}{name}", _default(field), field.description or ""
         items = field.default if isinstance(field.default, tuple) else ()
@@ -44,10 +46,18 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]
             yield from _rows(type(items[0]), f"{prefix}{name}[].")
 
 
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    """Answer the model of a section, one that may be absent too."""
+    kinds = [type(field.default), *get_args(field.annotation)]
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.default
+    if value is None:
+        return ""
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value if not isinstance(item, BaseModel)) or "one, `events`"
     is_duration = isinstance(value, int) and any(isinstance(mark, BeforeValidator) for mark in field.metadata)

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from correlator.config.files import STDIN, STDIN_SHOWN, read_file
 from correlator.config.nearest import Suggester
 from correlator.config.problem import ConfigError, Findings
-from correlator.config.schema import Between, Name, Section, durations_as_text, mistake, unlisted
+from correlator.config.schema import Between, Name, Section, durations_as_text, emptied, mistake, unlisted
 from correlator.config.validate import Validated, validate
 from correlator.model.instant import DAY, HOUR, SECOND, Duration
 
@@ -18,22 +18,22 @@ _PATHS = ("rules", "topology")
 """The keys that name files and folders."""
 
 
+def _address(value: str) -> str:
+    """Check an address and a port."""
+    host, colon, port = value.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and len(port) <= len(str(_PORT_LIMIT)) and int(port) <= _PORT_LIMIT
+    is_host = bool(host) and (":" not in host or (host.startswith("[") and host.endswith("]")))
+    if not (colon and is_port and is_host):
+        raise mistake(f"must be an address and a port such as 127.0.0.1:8080, not '{value}'")
+    return value
+
+
 class HttpSettings(Section):
     """The HTTP server of health, metrics and the API."""
 
-    listen: Annotated[str, Field(strict=True)] = Field(
+    listen: Annotated[str, Field(strict=True), AfterValidator(_address)] = Field(
         default="127.0.0.1:8080", description="Address and port; `[::1]:8080` for IPv6, port 0 takes a free one."
     )
-
-    @field_validator("listen")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        host, colon, port = value.rpartition(":")
-        is_port = port.isascii() and port.isdigit() and len(port) <= len(str(_PORT_LIMIT)) and int(port) <= _PORT_LIMIT
-        is_host = bool(host) and (":" not in host or (host.startswith("[") and host.endswith("]")))
-        if not (colon and is_port and is_host):
-            raise mistake(f"must be an address and a port such as 127.0.0.1:8080, not '{value}'")
-        return value
 
     @property
     def host(self) -> str:
@@ -59,6 +59,65 @@ class BatchSettings(Section):
     """How much one transaction takes."""
 
     records: Annotated[int, Field(strict=True, ge=1, le=100_000)] = Field(default=16_000, description="Raw records at most.")
+
+
+class TlsSettings(Section):
+    """TLS to the brokers; a key with nothing behind it trusts the machine's authorities and shows no certificate."""
+
+    ca: Name | None = Field(default=None, description="Certificates of the authorities to trust (PEM); those of the machine when left out.")
+    cert: Name | None = Field(default=None, description="Our own certificate (PEM), where the brokers ask for one.")
+    key: Name | None = Field(default=None, description="Its private key (PEM, without a passphrase), unless it lies in the same file.")
+
+    @model_validator(mode="after")
+    def _key_has_its_certificate(self) -> Self:
+        if self.key is not None and self.cert is None:
+            raise mistake("has a 'key' without a 'cert'; name both")
+        return self
+
+
+class SaslSettings(Section):
+    """A login at the brokers. The password itself never stands in the settings."""
+
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="How the password is proven; `PLAIN` sends it, so use it with `tls` only."
+    )
+    username: Name = Field(description="The name.")
+    password_file: Name | None = Field(default=None, description="A file that holds the password; a line break at its end does not count.")
+    password_env: Name | None = Field(default=None, description="Instead: the environment variable that holds it.")
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if (self.password_file is None) == (self.password_env is None):
+            raise mistake("needs a password: name either 'password_file' or 'password_env'")
+        return self
+
+
+class KafkaSettings(Section):
+    """The brokers, for all commands without `--embedded`."""
+
+    bootstrap: Annotated[tuple[Annotated[str, Field(strict=True), AfterValidator(_address)], ...], BeforeValidator(unlisted)] = Field(
+        default=("127.0.0.1:9092",), description="Addresses of some brokers; these name the others."
+    )
+    replication: Annotated[int, Field(strict=True, ge=1, le=32)] | None = Field(
+        default=None, description="Replicas of the topics that are created; three, or as many as there are brokers, when left out."
+    )
+    tls: Annotated[TlsSettings | None, BeforeValidator(emptied)] = Field(default=None, description="TLS to the brokers.")
+    sasl: Annotated[SaslSettings | None, BeforeValidator(emptied)] = Field(default=None, description="A login at the brokers.")
+
+    @model_validator(mode="after")
+    def _has_brokers(self) -> Self:
+        if not self.bootstrap:
+            raise mistake("names no broker; leave 'bootstrap' out for 127.0.0.1:9092")
+        return self
+
+    def below(self, folder: Path) -> Self:
+        """Answer the same settings with paths taken from `folder`."""
+        update: dict[str, object] = {}
+        for name, section in (("tls", self.tls), ("sasl", self.sasl)):
+            if section is not None:
+                paths = {key: path for key in ("ca", "cert", "key", "password_file") if (path := getattr(section, key, None)) is not None}
+                update[name] = section.model_copy(update={key: os.fspath(folder / path) for key, path in paths.items()})
+        return self.model_copy(update=update)
 
 
 _RetentionLimits = BeforeValidator(Between(HOUR, 3650 * DAY))
@@ -105,6 +164,7 @@ class Settings(Section):
     prefix: Annotated[str, Field(strict=True, pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] = Field(
         default="correlator", description="What the names of all topics, groups and transactions of this application begin with."
     )
+    kafka: KafkaSettings = Field(default=KafkaSettings(), description="The brokers.")
     http: HttpSettings = Field(default=HttpSettings(), description="The HTTP server.")
     checkpoint: CheckpointSettings = Field(default=CheckpointSettings(), description="When state is written.")
     batch: BatchSettings = Field(default=BatchSettings(), description="How much one transaction takes.")
@@ -166,4 +226,4 @@ def _resolved(settings: Settings, folder: Path) -> Settings:
         entries = [os.fspath(folder / entry) for entry in getattr(settings, key)]
         is_named = key in settings.model_fields_set
         found[key] = tuple([entry for entry in entries if is_named or Path(entry).exists()])
-    return settings.model_copy(update=found)
+    return settings.model_copy(update={**found, "kafka": settings.kafka.below(folder)})

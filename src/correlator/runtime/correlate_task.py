@@ -76,6 +76,8 @@ class CorrelateTask:
                 self.waiting_since = batch.timestamps[0]
                 await self._take(batch)
                 self.waiting_since = batch.timestamps[-1]
+            else:
+                self.position = self._reader.position  # what is left were holes, such as the markers of Kafka's transactions
             if self._reader.position >= self._end:
                 self.waiting_since = None
 
@@ -143,7 +145,7 @@ class CorrelateTask:
         return self._machine.step(decode_frame(body or b""))
 
     async def _take(self, batch: Batch) -> None:
-        started, position = time.perf_counter(), batch.offsets[-1] + 1
+        started, position = time.perf_counter(), self._reader.position
         await self._writer.begin()
         written: list[Effects] = []
         for offset, body in zip(batch.offsets, batch.values, strict=True):

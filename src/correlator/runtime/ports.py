@@ -63,13 +63,15 @@ class Position(NamedTuple):
 class TopicSettings(msgspec.Struct, frozen=True):
     """A topic as the program needs it. A compacted topic keeps the newest record of each key (a None value is a tombstone).
 
-    `retention` is for how long after they were appended records stay (of a compacted topic: tombstones); None is for ever.
+    `retention` is for how long after they were appended records stay (of a compacted topic: tombstones); None is for ever. `largest` is how
+    many bytes a record may have; None leaves it to the log, and a topic that is there already is not asked.
     """
 
     name: str
     partitions: int = 1
     compacted: bool = False
     retention: Duration | None = None
+    largest: int | None = None
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -156,13 +158,16 @@ class Writer(Protocol):
         ...
 
     async def send_offsets(self, group: str, offsets: Mapping[TopicPartition, Position]) -> None:
-        """Add positions to the transaction: for each partition where `group` will go on reading."""
+        """Add positions to the transaction: for each partition where `group` will go on reading. All of a transaction have one group."""
         ...
 
     async def commit(self) -> None:
         """Make the whole transaction visible at once: all records and all positions. May wait; ends the transaction.
 
-        A fenced writer gets Fenced here at the latest. An error other than Transient means that nothing was written.
+        `Log.bounds` of this client counts the records from now on; readers, other clients and `Log.committed` may follow a moment
+        later, and after the start of the next writer of this id at the latest.
+        A fenced writer gets Fenced here at the latest, unless the transaction is empty. An error other than Transient means that nothing
+        was written.
         """
         ...
 

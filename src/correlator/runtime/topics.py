@@ -14,6 +14,9 @@ CHECKPOINT_KEY: Final = b"@"
 SCHEMA_HEADER: Final = ("schema", b"1")
 _RETENTION: Final = RetentionSettings()
 
+LARGEST_RECORD: Final = 16 * 1024 * 1024
+"""Bytes of our own records: a frame of 16,000 new alerts with all their labels has about 6 MB, rules and topology less."""
+
 
 class Topics(msgspec.Struct, frozen=True):
     """Names under one prefix, so that two applications can share a log."""
@@ -64,13 +67,13 @@ class Topics(msgspec.Struct, frozen=True):
         gone = retention.tombstones
         return [
             *[TopicSettings(self.raw(name), partitions, retention=retention.raw) for name, partitions in raw.items()],
-            TopicSettings(self.control, compacted=True, retention=gone),
-            TopicSettings(self.frames, domains, retention=retention.frames),
-            TopicSettings(self.checkpoints, domains, compacted=True, retention=gone),
-            TopicSettings(self.incidents, domains, compacted=True, retention=gone),
-            TopicSettings(self.alerts, domains, compacted=True, retention=gone),
-            TopicSettings(self.decisions, domains, retention=retention.decisions),
-            TopicSettings(self.dead_letters, retention=retention.dead_letters),
+            TopicSettings(self.control, compacted=True, retention=gone, largest=LARGEST_RECORD),
+            TopicSettings(self.frames, domains, retention=retention.frames, largest=LARGEST_RECORD),
+            TopicSettings(self.checkpoints, domains, compacted=True, retention=gone, largest=LARGEST_RECORD),
+            TopicSettings(self.incidents, domains, compacted=True, retention=gone, largest=LARGEST_RECORD),
+            TopicSettings(self.alerts, domains, compacted=True, retention=gone, largest=LARGEST_RECORD),
+            TopicSettings(self.decisions, domains, retention=retention.decisions, largest=LARGEST_RECORD),
+            TopicSettings(self.dead_letters, retention=retention.dead_letters, largest=LARGEST_RECORD),
         ]
 
     def partition(self, topic: str, number: int = 0) -> TopicPartition:

@@ -1,0 +1,266 @@
+"""The log in Kafka, on a real broker: the port's laws with few examples, and what only brokers do."""
+
+import signal
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import Final
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition as KafkaPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from correlator.runtime.kafka import Access, KafkaLog
+from correlator.runtime.kafka.topics import settings_of
+from correlator.runtime.ports import (
+    Fenced,
+    Log,
+    Messages,
+    OffsetOutOfRange,
+    Position,
+    Refused,
+    TopicPartition,
+    TopicSettings,
+    Transient,
+    Writer,
+)
+from correlator.runtime.restore import read_until
+from correlator.runtime.topics import Topics
+
+from loadtest.broker import Broker
+from tests.runtime import test_contract as contract
+from tests.runtime.brokers import Storage
+from tests.runtime.test_contract import LogFactory
+
+FEW: Final = settings(max_examples=12, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def log_factory(broker: Broker) -> LogFactory:
+    """Make a fresh storage on the broker, as the contract suite wants it."""
+    return lambda: Storage(broker.address).open
+
+
+# ---------------------------------------------------------------------------------------------------- the port's laws
+
+
+@FEW
+@given(plan=contract.transactions)
+async def test_committed_transactions_are_read_exactly_once_in_order_and_others_never(log_factory: LogFactory, plan: list[dict]) -> None:  # type: ignore[type-arg]
+    law = contract.test_committed_transactions_are_read_exactly_once_in_order_and_others_never
+    await law.hypothesis.inner_test(log_factory, plan)
+
+
+@FEW
+@given(sent=st.lists(contract.records, min_size=1, max_size=4), at_most=st.integers(1, 30))
+async def test_every_column_comes_back_as_it_was_sent(log_factory: LogFactory, sent: list[list[tuple]], at_most: int) -> None:  # type: ignore[type-arg]
+    await contract.test_every_column_comes_back_as_it_was_sent.hypothesis.inner_test(log_factory, sent, at_most)
+
+
+@FEW
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=5), start=st.integers(0, 200), at_most=st.integers(1, 50))
+async def test_reading_from_any_offset_in_steps_of_any_size_gives_the_same_records(
+    log_factory: LogFactory, sizes: list[int], *, start: int, at_most: int
+) -> None:
+    law = contract.test_reading_from_any_offset_in_steps_of_any_size_gives_the_same_records
+    await law.hypothesis.inner_test(log_factory, sizes, start=start, at_most=at_most)
+
+
+@FEW
+@given(plan=st.lists(contract.changes, max_size=6), at_most=st.integers(1, 9))
+async def test_a_compacted_topic_reads_as_the_last_value_of_each_key(
+    log_factory: LogFactory, plan: list[list[tuple[bytes, bytes | None]]], at_most: int
+) -> None:
+    await contract.test_a_compacted_topic_reads_as_the_last_value_of_each_key.hypothesis.inner_test(log_factory, plan, at_most)
+
+
+# ---------------------------------------------------------------------------------------------------- what only brokers do
+
+EVENTS: Final = TopicPartition("kafka.events", 0)
+LARGEST: Final = 8_000_000
+SHORT_MS: Final = 1_000
+
+
+@pytest.fixture
+async def log(broker: Broker) -> AsyncIterator[KafkaLog]:
+    """A log whose transactions may last a second, and whose writers are not patient."""
+    found = await KafkaLog.open(Access([broker.address]), transaction_ms=SHORT_MS, patience_ms=3_000)
+    await found.open_topics([TopicSettings(EVENTS.topic, largest=LARGEST)])
+    yield found
+    await found.close()
+
+
+async def started(log: Log) -> Writer:
+    writer = log.writer("kafka-test")
+    await writer.start()
+    return writer
+
+
+async def write(writer: Writer, *values: bytes, position: int) -> None:
+    """Write records and where we stand, in one transaction."""
+    await writer.begin()
+    await writer.send(EVENTS, Messages(values))
+    await writer.send_offsets("kafka-test", {EVENTS: Position(position)})
+    await writer.commit()
+
+
+async def dropped(log: Log, writer: Writer) -> None:
+    """Open a transaction and wait until the broker drops it for its age: only then is read what others wrote behind it."""
+    await writer.begin()
+    await writer.send(EVENTS, Messages([b"z" * 600_000] * 3))  # a batch each: the third waits for the second, and that for the first
+    _, end = await log.bounds(EVENTS)
+    plain = log.writer(None)
+    await plain.start()
+    await plain.begin()
+    await plain.send(EVENTS, Messages([b"behind it"]))
+    await plain.commit()
+    await plain.close()
+    reader = log.reader(EVENTS)
+    reader.seek(end)
+    while b"behind it" not in (await reader.poll(max_records=1_000, timeout_ms=5_000)).values:
+        pass
+    await reader.close()
+
+
+async def test_a_transaction_that_the_broker_dropped_for_its_age_may_be_tried_again(log: KafkaLog) -> None:
+    writer = await started(log)
+    await write(writer, b"first", position=1)
+    await dropped(log, writer)
+    with pytest.raises(Transient, match="took longer than 1000 ms and was dropped"):
+        await writer.commit()
+    await writer.close()
+
+
+async def test_a_ghost_that_comes_back_late_is_fenced_where_the_newer_writer_moved_on(log: KafkaLog) -> None:
+    ghost = await started(log)
+    await write(ghost, b"first", position=1)
+    await dropped(log, ghost)
+    newer = await started(log)
+    await write(newer, b"newer's", position=2)
+    with pytest.raises(Fenced):
+        await ghost.commit()
+    await ghost.close()
+    await newer.close()
+
+
+async def test_a_broker_that_falls_silent_is_transient_for_writers_and_waited_for_by_readers(log: KafkaLog, broker: Broker) -> None:
+    writer = await started(log)
+    reader = log.reader(EVENTS)
+    reader.seek((await log.bounds(EVENTS))[1])
+    assert not await reader.poll(max_records=1, timeout_ms=0)
+    await writer.begin()
+    broker.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(Transient, match="writing as kafka-test: no answer in time"):
+            await write_on(writer)
+        assert not await reader.poll(max_records=1, timeout_ms=100)
+        closing = monotonic()
+        await writer.close()
+        assert monotonic() - closing < 10
+    finally:
+        broker.signal(signal.SIGCONT)
+    again = await started(log)
+    await write(again, b"after", position=3)
+    found: list[bytes | None] = []
+    while b"after" not in found:
+        found += (await reader.poll(max_records=100, timeout_ms=1_000)).values
+    assert b"never" not in found
+    await again.close()
+    await reader.close()
+
+
+async def write_on(writer: Writer) -> None:
+    await writer.send(EVENTS, Messages([b"never"]))
+    await writer.commit()
+
+
+async def test_a_record_larger_than_a_batch_goes_alone(log: KafkaLog) -> None:
+    values = [b"small", b"x" * 5_000_000, b"small", *[b"y" * 300_000] * 5]
+    first = (await log.bounds(EVENTS))[1]
+    writer = await started(log)
+    await write(writer, *values, position=4)
+    await writer.close()
+    reader = log.reader(EVENTS)
+    reader.seek(first)
+    found: list[bytes | None] = []
+    while len(found) < len(values):
+        found += (await reader.poll(max_records=100, timeout_ms=5_000)).values
+    assert found == values
+    await reader.close()
+
+
+async def test_a_record_beyond_the_limit_is_refused_with_what_to_change(log: KafkaLog) -> None:
+    writer = await started(log)
+    with pytest.raises(Refused, match=r"writing as kafka-test: .*MessageSizeTooLargeError: raise the topic's max\.message\.bytes"):
+        await write(writer, b"x" * (LARGEST + 1), position=5)
+    await writer.close()
+
+
+async def test_more_replicas_than_brokers_are_refused_with_what_to_change(broker: Broker) -> None:
+    log = await KafkaLog.open(Access([broker.address]), replication=3)
+    with pytest.raises(Refused, match=r"InvalidReplicationFactor.*set `kafka\.replication` to at most the number of brokers"):
+        await log.open_topics([TopicSettings("too-many-replicas")])
+    await log.close()
+
+
+def test_topics_are_created_for_what_they_carry() -> None:
+    wanted = {topic.name: settings_of(topic, 3) for topic in Topics("p").settings({"events": 4}, 2)}
+    assert "max.message.bytes" not in wanted["p.events"]
+    assert wanted["p.events"]["message.timestamp.after.max.ms"] == str(2**63 - 1)
+    assert wanted["p.checkpoints"]["delete.retention.ms"] == str(24 * 3_600_000)
+    assert wanted["p.frames"]["retention.ms"] == str(7 * 24 * 3_600_000)
+    assert wanted["p.frames"]["max.message.bytes"] == str(16 * 1024 * 1024)
+    compacted = {name for name, settings in wanted.items() if settings.get("cleanup.policy") == "compact"}
+    assert compacted == {"p.control", "p.checkpoints", "p.incidents", "p.alerts"}
+
+
+async def test_a_reader_comes_to_the_end_over_what_was_aborted(log: KafkaLog) -> None:
+    first = (await log.bounds(EVENTS))[1]
+    writer = await started(log)
+    await write(writer, b"kept", position=6)
+    await writer.begin()
+    await writer.send(EVENTS, Messages([b"z" * 600_000] * 3))
+    await writer.abort()
+    await writer.close()
+    await (await started(log)).close()  # what the last one left is settled now
+    _, end = await log.bounds(EVENTS)
+    reader = log.reader(EVENTS)
+    reader.seek(first)
+    found = [value async for batch in read_until(reader, EVENTS, end=end, most=100) for value in batch.values]
+    assert found == [b"kept"]
+    assert reader.position == end
+    await reader.close()
+
+
+async def test_a_position_below_the_first_record_is_out_of_range(log: KafkaLog, broker: Broker) -> None:
+    writer = await started(log)
+    await write(writer, b"old", position=7)
+    await writer.close()
+    await (await started(log)).close()  # what the last one left is settled now
+    first, end = await log.bounds(EVENTS)
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await admin.start()
+    await admin.delete_records({KafkaPartition(*EVENTS): RecordsToDelete(before_offset=end)})
+    await admin.close()
+    reader = log.reader(EVENTS)
+    reader.seek(first)
+    with pytest.raises(OffsetOutOfRange) as caught:
+        await reader.poll(max_records=1, timeout_ms=0)
+    assert (caught.value.first, caught.value.end) == (end, end) == await log.bounds(EVENTS)
+    assert reader.position == first
+    await reader.close()
+
+
+async def test_records_of_any_time_are_taken(log: KafkaLog) -> None:
+    first = (await log.bounds(EVENTS))[1]
+    stamps = [0, 4_102_444_800_000, 1]  # 1970, 2100
+    writer = await started(log)
+    await writer.begin()
+    await writer.send(EVENTS, Messages([b"x"] * 3, timestamps=stamps))
+    await writer.commit()
+    await writer.close()
+    reader = log.reader(EVENTS)
+    reader.seek(first)
+    assert list((await reader.poll(max_records=3, timeout_ms=5_000)).timestamps) == stamps
+    await reader.close()
