@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from correlator.cli.errors import FailedError, explained
+from correlator.cli.plural import counted
 from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
 from correlator.config.settings import Settings
 from correlator.runtime.letters import Letter, read_letter, read_letters
@@ -70,12 +71,13 @@ def _lines(letter: Letter, prefix: str) -> Iterator[str]:
     yield f"{letter.number}  {where}, {letter.length} bytes: {_escaped(letter.value[:BYTES_SHOWN], is_cut=letter.length > BYTES_SHOWN)}"
     for refusal in letter.refusals[:REASONS_SHOWN]:
         yield f"   item {refusal.item}: {refusal.reason}: {_escaped(refusal.detail.encode())}"
-    if len(letter.refusals) > REASONS_SHOWN:
-        yield f"   and {len(letter.refusals) - REASONS_SHOWN} more items; --json lists them"
+    others = int(about.get("refused", len(letter.refusals))) - min(len(letter.refusals), REASONS_SHOWN)
+    if others:
+        yield f"   and {counted(others, 'more item')}; --json lists the first {len(letter.refusals)} of all"
 
 
 def _entry(letter: Letter, prefix: str) -> dict[str, object]:
-    about = {name: text for name, text in letter.about.items() if name not in ("topic", "partition", "offset", "length")}
+    about = {name: text for name, text in letter.about.items() if name not in ("topic", "partition", "offset", "length", "refused")}
     return {
         "number": letter.number,
         "position": {
@@ -84,6 +86,7 @@ def _entry(letter: Letter, prefix: str) -> dict[str, object]:
             "offset": int(letter.about.get("offset", 0)),
         },
         **about,
+        "refused": int(letter.about.get("refused", len(letter.refusals))),
         "refusals": msgspec.to_builtins(letter.refusals),
         "length": letter.length,
         "kept": len(letter.value),
