@@ -17,7 +17,7 @@ from correlator.runtime.metrics import RowKind, Stage
 from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
 from correlator.runtime.restore import read_all, read_until
 from correlator.runtime.telemetry import Telemetry
-from correlator.runtime.topics import CHECKPOINT_KEY, SCHEMA_HEADER, Topics
+from correlator.runtime.topics import CHECKPOINT_KEY, SCHEMA_HEADER, Topics, complete_up_to
 
 FRAMES_MOST: Final = 16
 """Frames of one transaction: each stands for up to 16,000 rows."""
@@ -48,9 +48,9 @@ class CorrelateTask:
         self._checkpoint_settings = checkpoint
         self._telemetry = telemetry
         self._on_restored = on_restored
-        self._writer = log.writer(f"{topics.prefix}-correlate-{partition}")
+        self._writer = log.writer(topics.correlate_writer(partition))
         self._reader = log.reader(self._tp)
-        self._group = f"{topics.prefix}-correlate"
+        self._group = topics.correlate_group
         self._machine = Machine(domain=domain)
         self._clock = clock
         self._checkpointed = clock()
@@ -104,7 +104,7 @@ class CorrelateTask:
         marker = rows.pop(CHECKPOINT_KEY, None)
         self._machine.restore(rows)
         committed = await self._log.committed(self._group, self._tp)
-        start = int(marker) if marker is not None else 0  # not the first there is: without rows all frames are needed
+        start = complete_up_to(marker)  # not the first there is: without rows all frames are needed
         self.position = committed.offset if committed is not None else start
         self._reader.seek(start)
         await self._step_again()

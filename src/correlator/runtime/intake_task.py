@@ -51,10 +51,10 @@ class IntakeTask:
         self._caution = caution
         self._telemetry = telemetry
         self._clock = clock
-        self._writer = log.writer(f"{topics.prefix}-intake-{tp.topic}-{tp.partition}")
+        self._writer = log.writer(topics.intake_writer(tp))
         self._reader = log.reader(tp)
         self._control = ControlReader(log, topics)
-        self._group = f"{topics.prefix}-intake"
+        self._group = topics.intake_group
         self._intake: Intake
         self._digest = ""
         self._told: Instant = 0
