@@ -14,6 +14,8 @@ CHECKPOINT_KEY: Final = b"@"
 IMPORTING: Final = b"importing"
 """Stands in that row's place while `correlator state import` is under way: what else lies there may be a part."""
 SCHEMA_HEADER: Final = ("schema", b"1")
+"""The version of a document's schema; it changes when a consumer must."""
+REVISION_HEADER: Final = "revision"
 _RETENTION: Final = RetentionSettings()
 
 LARGEST_RECORD: Final = 16 * 1024 * 1024
