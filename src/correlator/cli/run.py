@@ -110,6 +110,7 @@ class _Run:
         self._files = files
         self._telemetry = telemetry
         self._readiness = Readiness()
+        telemetry.ready_by(lambda: self._readiness.is_ready)
 
     async def run(self, embedded: Path | None, control: Control, *, listen: str, until_idle: bool) -> None:
         async with opened_log(self._settings, embedded) as log:

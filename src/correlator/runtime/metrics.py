@@ -264,6 +264,14 @@ METRICS: Final = (
         (Label("outcome", _words(Reload)),),
     ),
     Metric(
+        "ready",
+        Kind.GAUGE,
+        Unit.NONE,
+        "1 while `/-/ready` says yes, 0 while it says no; its text says why.",
+        "0 for minutes: a long restore, a log that cannot be reached, commits that fail, or a backlog near its retention.",
+        Chapter.WORK,
+    ),
+    Metric(
         "lag_records",
         Kind.GAUGE,
         Unit.RECORDS,

@@ -4,7 +4,7 @@ A worker reports once a batch, never once an item; whoever measures passes secon
 fact (`on_intake`, `on_verdicts`, `on_decision`) are called after the commit that made it true: what was thrown away was never counted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version as installed_version
 from typing import Final
 
@@ -58,6 +58,10 @@ class Telemetry:
         self._totals: dict[str, dict[Series, int]] = {}
         ProcessCollector(registry=self.registry)
         self._gauge("build_info", version if version is not None else installed_version("correlator")).set(1)
+
+    def ready_by(self, is_ready: Callable[[], bool]) -> None:
+        """Ask `is_ready` at every scrape whether the service is."""
+        self._gauge("ready").set_function(is_ready)
 
     # The funnel
 
