@@ -185,8 +185,9 @@ async def take_in(log: Log, tp: TopicPartition) -> None:
     task = IntakeTask(log, TOPICS, tp, form=Format.AUTO, is_recording=True, caution=Caution(500), telemetry=Telemetry())
     running = asyncio.create_task(task.run())
     _, end = await log.bounds(tp)
-    while task.position < end and not running.done():  # noqa: ASYNC110 - positions are no events
-        await asyncio.sleep(0)
+    frames = log.reader(TopicPartition(TOPICS.frames, 0))
+    while task.position < end and not running.done():
+        await frames.poll(max_records=1, timeout_ms=50)
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
