@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.cli.conftest import Call
-from tests.cli.program import correlator
+from tests.cli.program import correlator, running
 
 OPTIONS = ("--config", "settings.yaml", "--embedded")
 
@@ -34,6 +34,18 @@ def test_a_log_in_use_is_left_alone_unless_force_is_used(call: Call, judged: Pat
         "Error: correlator.control is not empty: import into a new log or folder; --force replaces the state that is there\n"
     )
     assert call("state", "import", *OPTIONS, judged, "state", "--force").exit_code == 0
+
+
+def test_a_service_that_runs_is_stopped_by_an_export_and_goes_on_when_it_is_started_again(call: Call, judged: Path) -> None:
+    with running(judged, "--config", "settings.yaml", "--listen", "off") as service:
+        service.until("restored; ready")
+        assert call("state", "export", *OPTIONS, judged, "state").exit_code == 0
+        call("publish", *OPTIONS, judged, "good.jsonl")
+        assert service.ends() == 2
+        assert "another process took over this log" in service.said[-1]
+    before = documents(call, judged)
+    assert correlator("run", *OPTIONS, judged, "--until-idle", "--listen", "off").returncode == 0
+    assert {document["id"] for document in before} <= {document["id"] for document in documents(call, judged)}
 
 
 def test_a_folder_without_a_log_is_no_state_and_none_is_made(call: Call, story: Path) -> None:

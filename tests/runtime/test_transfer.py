@@ -9,10 +9,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from correlator.config.settings import CheckpointSettings, Settings, TopicSettings
 from correlator.frames.control import Control
@@ -163,6 +167,29 @@ async def test_an_application_that_moved_goes_on_as_if_it_never_had(make: Make, 
     assert await canonical(target) == await unmoved(make("embedded"))
     await source.close()
     await target.close()
+
+
+@given(cut=st.integers(25, 500), rows=st.sampled_from([1, 30, 50_000]))
+@hypothesis_settings(max_examples=20, deadline=None)
+def test_wherever_a_recording_is_cut_moving_there_changes_nothing(cut: int, rows: int) -> None:
+    """Not within its first 20 records: the time of a recording is in doubt until then, and nothing is read for good."""
+    events = [event for half in a_storm() for event in half][::6]
+    assert asyncio.run(moved_at(cut, events, rows=rows)) == asyncio.run(moved_at(None, events, rows=rows))
+
+
+async def moved_at(cut: int | None, events: Sequence[bytes], *, rows: int) -> Canonical:
+    made, log = settings(rows=rows, partitions=1), MemoryLog()
+    await prepare(log, made)
+    if cut is not None:
+        await publish(log, events[:cut], partitions=1)
+        await judge(log, made)
+        with TemporaryDirectory() as folder:
+            await export(log, Path(folder) / "state", made)
+            log = MemoryLog()
+            await put(log, Path(folder) / "state", made, start=RawStart.BEGINNING)
+    await publish(log, events[cut or 0 :], ends=True, partitions=1)
+    await judge(log, made)
+    return await canonical(log)
 
 
 async def test_frames_that_nobody_judged_yet_are_judged_in_their_new_place(make: Make, tmp_path: Path) -> None:
