@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Call
 from tests.cli.program import correlator, running
 
@@ -59,3 +61,9 @@ def test_a_folder_without_a_log_is_no_state_and_none_is_made(call: Call, story: 
 def test_a_file_that_is_not_there_is_said_so(call: Call) -> None:
     result = call("state", "import", "--embedded", "log", "state")
     assert (result.exit_code, result.stderr) == (2, "Error: state: No such file or directory; nothing further was written\n")
+
+
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_a_pipe_is_no_file(call: Call, command: str) -> None:
+    result = call("state", command, "--embedded", "log", "-")
+    assert (result.exit_code, result.stderr) == (2, "Error: state is moved through a file, not through a pipe: name one\n")

@@ -6,16 +6,26 @@ from pathlib import Path
 import click
 import msgspec
 
-from correlator.cli.errors import explained
+from correlator.cli.errors import FailedError, explained
 from correlator.cli.plural import counted
 from correlator.cli.replay import load_control
 from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
+from correlator.config.files import STDIN
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
 from correlator.runtime.archive import Archive, ArchiveWriter
 from correlator.runtime.transfer import Moved, RawStart, export_state, import_state
 
-file_argument = click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+
+def _named(_context: click.Context, _parameter: click.Parameter, value: Path) -> Path:
+    """Refuse `-`: a file is moved to its place when it is whole, and read twice."""
+    if str(value) == STDIN:
+        message = "state is moved through a file, not through a pipe: name one"
+        raise FailedError(message)
+    return value
+
+
+file_argument = click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), callback=_named)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print what was moved as one JSON line.")
 
 
