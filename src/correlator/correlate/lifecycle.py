@@ -252,6 +252,11 @@ class Lifecycle:
 
     def _refresh(self, alert: Alert, ats: list[Instant], position: Instant) -> None:
         """Note firing times of a firing alert, keeping those that a resolve might still fall between."""
+        if ats[-1] <= position and not alert.recent and alert.last_seen <= ats[0] and (len(ats) == 1 or ats == sorted(ats)):
+            if ats[-1] > alert.last_seen:
+                alert.before = max(alert.before, alert.last_seen if len(ats) == 1 else ats[-2])
+                alert.last_seen = ats[-1]
+            return
         known = sorted({*alert.recent, *ats, alert.last_seen})
         alert.last_seen = known.pop()
         older = [at for at in known if at <= position]
