@@ -1,8 +1,10 @@
 """The intake task: one raw partition to frames, one transaction a batch. Order reads so: poll, step, send, commit."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from correlator.frames.codec import encode_frame
@@ -15,6 +17,7 @@ from correlator.runtime.control import ControlReader
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.limits import LimitNotices, limits_of
 from correlator.runtime.metrics import Stage
+from correlator.runtime.pace import Note, Pace, hold_of, read_note
 from correlator.runtime.ports import Batch, Headers, Log, Messages, OffsetOutOfRange, Position, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import END_HEADER, Topics
@@ -29,6 +32,7 @@ class IntakeTask:
     """Runs the intake of one raw partition until it fails or is cancelled. Its memory dies with it; its position is in the log.
 
     Rules and topology come from the control topic, at the start and between batches; `caution` knows what failed in earlier lives.
+    It keeps pace with the `others`, the raw partitions beside its own; `seconds` and `rest` are the clock and the sleep of its patience.
     """
 
     def __init__(
@@ -41,7 +45,10 @@ class IntakeTask:
         is_recording: bool,
         caution: Caution,
         telemetry: Telemetry,
+        others: Sequence[TopicPartition] = (),
         clock: Callable[[], Instant] = wall_clock,
+        seconds: Callable[[], float] = time.monotonic,
+        rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._log = log
         self._topics = topics
@@ -55,6 +62,10 @@ class IntakeTask:
         self._reader = log.reader(tp)
         self._control = ControlReader(log, topics)
         self._group = f"{topics.prefix}-intake"
+        self._pace = Pace(log, self._group, others, is_recording=is_recording, telemetry=telemetry, seconds=seconds, rest=rest)
+        self._parts: deque[tuple[Batch, int | None]] = deque()
+        self._wanted: Instant = 0
+        self._note = ""
         self._intake: Intake
         self._digest = ""
         self._told: Instant = 0
@@ -70,20 +81,14 @@ class IntakeTask:
         """Fence older writers, go where they stood, and take batch after batch."""
         await self._writer.start()
         await self._resume()
-        ticked = self._clock()
+        self._ticked = self._clock()
         while True:
             await self._follow_control()
-            batch = await self._poll()
-            now = self._clock()
-            if len(batch):
-                self.waiting_since = batch.timestamps[0]
-                for part, end in _parts(batch) if self._is_recording else [(batch, None)]:
-                    await self._commit(self._step(part, end))
-                self.waiting_since = batch.timestamps[-1]
-            elif not self._is_recording and now - ticked >= TICK_EVERY and await self._is_at_end():
-                ticked = now
-                await self._commit(self._intake.tick(now))
-            if self._reader.position >= self._end:
+            if not self._parts:
+                await self._take_more()
+            if self._parts:
+                await self._go_on()
+            if self._reader.position >= self._end and not self._parts:
                 self.waiting_since = None
 
     async def close(self) -> None:
@@ -101,12 +106,71 @@ class IntakeTask:
     def _name(self) -> str:
         return f"{self._tp.topic}-{self._tp.partition}"
 
+    async def _take_more(self) -> None:
+        """Poll a batch; say what time it is when there is nothing."""
+        batch = await self._poll()
+        if len(batch):
+            self.waiting_since = batch.timestamps[0]
+            self._parts.extend(_parts(batch) if self._is_recording else [(batch, None)])
+            await self._pace.refresh()
+            return
+        now = self._clock()
+        if not self._is_recording and now - self._ticked >= TICK_EVERY and await self._is_at_end():
+            self._ticked = now
+            await self._tick(now)
+
+    async def _tick(self, now: Instant) -> None:
+        """Say that it is `now`, or as late as the others allow; what was in doubt is decided by that, and may have to wait for them."""
+        await self._pace.refresh()
+        await self._pace.reaches(now)
+        output = self._intake.tick(now, until=self._pace.until)
+        await self._commit(output)
+        if output.upcoming is not None:
+            self._parts.append((Batch(), None))
+            self._want(output)
+
+    async def _go_on(self) -> None:
+        """Take of the batch in hand what the others allow, in one transaction; wait a little when that is nothing."""
+        part, end = self._parts[0]
+        is_end = end is not None and not len(part)
+        if not await self._pace.reaches(self._wanted, is_end=is_end):
+            await self._pace.rest()
+            return
+        output = self._closed(end) if end is not None and is_end else self._step(part)
+        await self._commit(output)
+        rest = _slice(part, output.taken, len(part))
+        is_done = not len(rest) and output.upcoming is None
+        if is_done and (end is None or is_end):
+            self._parts.popleft()
+        else:
+            self._parts[0] = (rest, end)
+        self._want(output)
+        if len(part):
+            self.waiting_since = part.timestamps[min(output.taken, len(part) - 1)]
+
+    def _want(self, output: IntakeOutput) -> None:
+        """Note how far the others must let it go before another step is worth a commit."""
+        if output.upcoming is None:
+            self._wanted = 0
+        elif output.watermark is None:
+            self._wanted = 1
+        else:
+            self._wanted = min(output.upcoming, output.watermark + self._pace.hold // 2)
+
+    def _closed(self, end: int) -> IntakeOutput:
+        """Close the recording whose end mark lies at the offset `end`, unless something before it must wait."""
+        output = self._intake.end(until=self._pace.until)
+        if output.upcoming is None:
+            output.position = end + 1
+        return output
+
     async def _follow_control(self) -> None:
         """Adopt rules and topology that were put in force since; what was decided before is committed."""
         control = await self._control.news()
         if control is not None and control.digest != self._digest:
             self._digest = control.digest
             self._intake.adopt(control)
+            self._pace.hold = hold_of(control.rules.time.max_hold)
 
     async def _poll(self) -> Batch:
         try:
@@ -140,14 +204,15 @@ class IntakeTask:
             position = Position(first, position.note)
         control = await self._control.in_force()
         self._digest = control.digest
-        watermark, latest = _read_note(position.note)
+        self._pace.hold = hold_of(control.rules.time.max_hold)
+        self._note, note = position.note, read_note(position.note)
         self._intake = Intake(
             self._name,
             control,
             form=self._form,
             is_recording=self._is_recording,
-            watermark=watermark,
-            latest=latest,
+            watermark=note.watermark,
+            latest=note.latest,
             position=position.offset,
         )
         self.position = self.needed_from = position.offset
@@ -161,13 +226,10 @@ class IntakeTask:
             "%s: %d records were deleted before they were read; going on at offset %d; raise its retention", self._name, lost, first
         )
 
-    def _step(self, batch: Batch, end: int | None) -> IntakeOutput:
+    def _step(self, batch: Batch) -> IntakeOutput:
         started = time.perf_counter()
         output = self._judged(batch)
-        if end is not None:
-            output = _joined(output, self._intake.end())
-            output.position = end + 1
-        self._telemetry.batch(Stage.INTAKE, time.perf_counter() - started, len(batch))
+        self._telemetry.batch(Stage.INTAKE, time.perf_counter() - started, output.taken)
         return output
 
     def _judged(self, batch: Batch) -> IntakeOutput:
@@ -176,11 +238,13 @@ class IntakeTask:
         if fault is not None:
             return self._intake.refuse(batch.offsets[0], values[0], fault)
         with self._caution.taking(batch):
-            return self._intake.step(batch.offsets, values, None if self._is_recording else batch.timestamps)
+            stamps = None if self._is_recording else batch.timestamps
+            return self._intake.step(batch.offsets, values, stamps, until=self._pace.until)
 
     async def _commit(self, output: IntakeOutput) -> None:
         """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
-        if not output.frames and not output.dead_letters and output.position == self.position:
+        note = Note(output.watermark, output.latest, output.upcoming).written()
+        if not output.frames and not output.dead_letters and output.position == self.position and note == self._note:
             return
         started = time.perf_counter()
         await self._writer.begin()
@@ -188,24 +252,16 @@ class IntakeTask:
             await self._writer.send(TopicPartition(self._topics.frames, partition), Messages([encode_frame(frame)]))
         if output.dead_letters:
             await self._writer.send(TopicPartition(self._topics.dead_letters, 0), _letters(output.dead_letters, self._tp))
-        note = f"{output.watermark} {output.latest}" if output.watermark is not None else ""
         await self._writer.send_offsets(self._group, {self._tp: Position(output.position, note)})
         await self._writer.commit()
         self.position = self.needed_from = output.position
+        self._note = note
         self._end = (await self._log.bounds(self._tp))[1]
         self._telemetry.lag(Stage.INTAKE, self._name, self._end - self.position)
         self._tell_refusals(output.dead_letters)
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))
         self._limits.note(limits_of(output.counts))
-
-
-def _read_note(note: str) -> tuple[Instant | None, Instant]:
-    """Read what a position remembers of its partition's time: the watermark and the latest event time."""
-    if not note:
-        return None, 0
-    watermark, latest = note.split()
-    return int(watermark), int(latest)
 
 
 def _parts(batch: Batch) -> list[tuple[Batch, int | None]]:
@@ -227,14 +283,6 @@ def _is_end(headers: Headers) -> bool:
 
 def _slice(batch: Batch, first: int, last: int) -> Batch:
     return Batch(batch.offsets[first:last], batch.timestamps[first:last], batch.keys[first:last], batch.values[first:last])
-
-
-def _joined(first: IntakeOutput, second: IntakeOutput) -> IntakeOutput:
-    """Put two outputs of one intake together: the second's position and watermark hold."""
-    second.frames = [*first.frames, *second.frames]
-    second.dead_letters = [*first.dead_letters, *second.dead_letters]
-    second.counts.absorb(first.counts)
-    return second
 
 
 def _letters(letters: Sequence[DeadLetter], tp: TopicPartition) -> Messages:

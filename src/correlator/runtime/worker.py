@@ -182,9 +182,15 @@ class Worker:
             is_recording=topic.arrival == "item",
             caution=self._cautions[tp],
             telemetry=self._telemetry,
+            others=[other for other in self._paced_with(topic) if other != tp],
         )
         self._intakes[tp] = task
         return task
+
+    def _paced_with(self, topic: TopicSettings) -> list[TopicPartition]:
+        """Answer the raw partitions that keep pace with a topic's: live ones wait for no recording."""
+        alike = [one for one in self._settings.topics if one.arrival == topic.arrival]
+        return [TopicPartition(self._topics.raw(one.name), number) for one in alike for number in range(one.partitions)]
 
     def _correlate(self, partition: int) -> Task:
         task = CorrelateTask(
