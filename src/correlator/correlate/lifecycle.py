@@ -316,7 +316,7 @@ class Lifecycle:
             alert.look(alert.labels, _TEXTS.decode(turn.annotations))
             alert.value = turn.value
         self._rule(alert)
-        former = alert.started if alert.ended else 0
+        former = alert.started if alert.ended and alert.reason is None else 0
         alert.started, alert.last_seen, alert.before, alert.recent, alert.denied = turn.at, seen, 0, (), 0
         alert.until, alert.count = turn.expires or 0, max(turn.count, 1)
         if turn.more:

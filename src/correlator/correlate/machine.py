@@ -308,7 +308,8 @@ class Machine:
             if incident is not None and self.book.is_unfinished(incident):
                 incident.has_lost = True
                 listed = listed_members(incident)
-                if alert.fingerprint in listed and alert.fingerprint not in incident.gone:
+                is_last_there = alert.incident == incident.id and alert.reason is None
+                if alert.fingerprint in listed and (is_last_there or alert.fingerprint not in incident.gone):
                     incident.gone[alert.fingerprint] = Gone(alert.labels, alert.entity, alert.started, alert.ended)
                     incident.gone = {fingerprint: gone for fingerprint, gone in incident.gone.items() if fingerprint in listed}
                     self.book.touch(incident)
