@@ -136,10 +136,7 @@ class Play:
 
     def run(self) -> None:
         """Put the rules in force, play the story with its faults, and let everything settle without any."""
-        now(self.world.log.open_topics(TOPICS.settings({"events": self.story.partitions}, len(self.story.domains), _BRIEFLY)))
-        self._at_control = [cell for cell in self._plan if cell.stage == "control"]
-        self._plan = [cell for cell in self._plan if cell.stage != "control"]
-        self._put_in_force(self.story.control)
+        self._open()
         publisher = Publisher(self.world, self.story)
         self._add_tasks()
         while self.world.slot < self.story.slots:
@@ -156,6 +153,12 @@ class Play:
         for _ in range(SETTLING // _SILENCE):
             self._slot(_SILENCE)
         self._drain()
+
+    def _open(self) -> None:
+        now(self.world.log.open_topics(TOPICS.settings({"events": self.story.partitions}, len(self.story.domains), _BRIEFLY)))
+        self._at_control = [cell for cell in self._plan if cell.stage == "control"]
+        self._plan = [cell for cell in self._plan if cell.stage != "control"]
+        self._put_in_force(self.story.control)
 
     def _slot(self, duration: int) -> None:
         self.world.rest()
@@ -205,7 +208,10 @@ class Play:
             is_recording=self.story.is_recording,
             caution=Caution(self._records),
             telemetry=self._telemetry,
+            others=[TopicPartition(RAW, number) for number in range(self.story.partitions) if number != tp.partition],
             clock=lambda: self.world.now,
+            seconds=self.world.monotonic,
+            rest=self._rest,
         )
         self._intakes[tp] = task
         return Task(task.run, task.close)

@@ -194,9 +194,17 @@ class Intake:
         self._forget()
 
     def step(
-        self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None = None, *, until: Instant = NEVER
+        self,
+        offsets: Sequence[int],
+        values: Sequence[bytes],
+        timestamps: Sequence[Instant] | None = None,
+        *,
+        until: Instant = NEVER,
+        is_last: bool = False,
     ) -> IntakeOutput:
         """Take one batch of records; `timestamps` are the records' own arrivals, needed unless the topic is a recording.
+
+        What is in doubt behind the last record of an input (`is_last`) is decided by the witnesses there are.
 
         Stops at the first record that arrived after `until`: offer what was not taken again when more is allowed, or nothing to be told
         only the time. What was decided before and had to wait goes first.
@@ -209,6 +217,8 @@ class Intake:
             part = slice(start, start + FRAME_ITEMS)
             step(offsets[part], values[part], timestamps[part] if timestamps is not None else None, output=output)
             self._cut_all(output)
+        if is_last and output.taken == len(values):
+            self._accept_all(self._clock.end(), output)
         if output.taken:
             self._position = offsets[output.taken - 1] + 1
         return self._finish(output)

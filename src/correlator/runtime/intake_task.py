@@ -5,7 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from correlator.frames.codec import encode_frame
 from correlator.intake.formats import Format
@@ -26,6 +26,14 @@ TICK_EVERY: Final = SECOND
 POLL_MS: Final = 200
 REFUSALS_TOLD_EVERY: Final = MINUTE
 _logger: Final = logging.getLogger(__name__)
+
+
+class _Part(NamedTuple):
+    """Records in hand; what follows `is_last` records, if anything, is no witness to their times. Or an end mark's offset."""
+
+    batch: Batch
+    is_last: bool = False
+    end: int | None = None
 
 
 class IntakeTask:
@@ -63,7 +71,7 @@ class IntakeTask:
         self._control = ControlReader(log, topics)
         self._group = f"{topics.prefix}-intake"
         self._pace = Pace(log, self._group, others, is_recording=is_recording, telemetry=telemetry, seconds=seconds, rest=rest)
-        self._parts: deque[tuple[Batch, int | None]] = deque()
+        self._parts: deque[_Part] = deque()
         self._wanted: Instant = 0
         self._note = ""
         self._intake: Intake
@@ -111,7 +119,7 @@ class IntakeTask:
         batch = await self._poll()
         if len(batch):
             self.waiting_since = batch.timestamps[0]
-            self._parts.extend(_parts(batch) if self._is_recording else [(batch, None)])
+            self._parts.extend(_parts(batch) if self._is_recording else [_Part(batch)])
             await self._pace.refresh()
             return
         now = self._clock()
@@ -126,27 +134,25 @@ class IntakeTask:
         output = self._intake.tick(now, until=self._pace.until)
         await self._commit(output)
         if output.upcoming is not None:
-            self._parts.append((Batch(), None))
+            self._parts.append(_Part(Batch()))
             self._want(output)
 
     async def _go_on(self) -> None:
         """Take of the batch in hand what the others allow, in one transaction; wait a little when that is nothing."""
-        part, end = self._parts[0]
-        is_end = end is not None and not len(part)
-        if not await self._pace.reaches(self._wanted, is_end=is_end):
+        part = self._parts[0]
+        if not await self._pace.reaches(self._wanted, is_end=part.end is not None):
             await self._pace.rest()
             return
-        output = self._closed(end) if end is not None and is_end else self._step(part)
+        output = self._step(part.batch, is_last=part.is_last) if part.end is None else self._close(part.end)
         await self._commit(output)
-        rest = _slice(part, output.taken, len(part))
-        is_done = not len(rest) and output.upcoming is None
-        if is_done and (end is None or is_end):
-            self._parts.popleft()
-        else:
-            self._parts[0] = (rest, end)
         self._want(output)
-        if len(part):
-            self.waiting_since = part.timestamps[min(output.taken, len(part) - 1)]
+        rest = _slice(part.batch, output.taken, len(part.batch))
+        if len(rest) or output.upcoming is not None:
+            self._parts[0] = part._replace(batch=rest)
+            self.waiting_since = rest.timestamps[0] if len(rest) else self.waiting_since
+        else:
+            self._parts.popleft()
+            self.waiting_since = part.batch.timestamps[-1] if len(part.batch) else self.waiting_since
 
     def _want(self, output: IntakeOutput) -> None:
         """Note how far the others must let it go before another step is worth a commit."""
@@ -157,7 +163,7 @@ class IntakeTask:
         else:
             self._wanted = min(output.upcoming, output.watermark + self._pace.hold // 2)
 
-    def _closed(self, end: int) -> IntakeOutput:
+    def _close(self, end: int) -> IntakeOutput:
         """Close the recording whose end mark lies at the offset `end`, unless something before it must wait."""
         output = self._intake.end(until=self._pace.until)
         if output.upcoming is None:
@@ -226,20 +232,20 @@ class IntakeTask:
             "%s: %d records were deleted before they were read; going on at offset %d; raise its retention", self._name, lost, first
         )
 
-    def _step(self, batch: Batch) -> IntakeOutput:
+    def _step(self, batch: Batch, *, is_last: bool) -> IntakeOutput:
         started = time.perf_counter()
-        output = self._judged(batch)
+        output = self._judged(batch, is_last=is_last)
         self._telemetry.batch(Stage.INTAKE, time.perf_counter() - started, output.taken)
         return output
 
-    def _judged(self, batch: Batch) -> IntakeOutput:
+    def _judged(self, batch: Batch, *, is_last: bool) -> IntakeOutput:
         values = [value if value is not None else b"" for value in batch.values]
         fault = self._caution.aside.get(batch.offsets[0]) if len(batch) == 1 else None
         if fault is not None:
             return self._intake.refuse(batch.offsets[0], values[0], fault)
         with self._caution.taking(batch):
             stamps = None if self._is_recording else batch.timestamps
-            return self._intake.step(batch.offsets, values, stamps, until=self._pace.until)
+            return self._intake.step(batch.offsets, values, stamps, until=self._pace.until, is_last=is_last)
 
     async def _commit(self, output: IntakeOutput) -> None:
         """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
@@ -264,16 +270,16 @@ class IntakeTask:
         self._limits.note(limits_of(output.counts))
 
 
-def _parts(batch: Batch) -> list[tuple[Batch, int | None]]:
-    """Cut a batch behind each end mark of a recording: records, and the offset of the mark that follows them."""
-    parts: list[tuple[Batch, int | None]] = []
+def _parts(batch: Batch) -> list[_Part]:
+    """Cut a batch of a recording at each end mark."""
+    parts: list[_Part] = []
     first = 0
     for number, headers in enumerate(batch.headers or ()):
         if _is_end(headers):
-            parts.append((_slice(batch, first, number), batch.offsets[number]))
+            parts += [_Part(_slice(batch, first, number), is_last=True), _Part(Batch(), end=batch.offsets[number])]
             first = number + 1
     if first < len(batch):
-        parts.append((_slice(batch, first, len(batch)), None))
+        parts.append(_Part(_slice(batch, first, len(batch))))
     return parts
 
 
