@@ -31,8 +31,7 @@ def test_a_member_that_came_back_shows_its_last_stretch_though_it_is_forgotten_b
 
 def test_a_stretch_that_did_not_last_as_long_as_its_hold_never_shows_in_an_incident() -> None:
     story = [an_event("db/Down", "0", received="0")]
-    for second in (1, 31, 61, 91):
-        story.append(an_event("db/Slow", f"{second}s", received=f"{second}s"))
+    story += [an_event("db/Slow", f"{second}s", received=f"{second}s") for second in (1, 31, 61, 91)]
     story.append(resolved("db/Slow", "2m", received="2m"))
     for minute in (5, 6, 7):
         story.append(an_event("db/Slow", f"{minute}m", received=f"{minute}m"))

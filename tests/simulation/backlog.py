@@ -7,8 +7,9 @@ from typing import Final
 import msgspec
 
 from correlator.correlate.machine import Machine
+from correlator.frames.codec import decode_frame
 from correlator.frames.control import Control
-from correlator.frames.frame import Frame
+from correlator.frames.frame import Extra, Frame
 from correlator.intake.pipeline import Intake
 from correlator.intake.route import Router
 from correlator.model.instant import HOUR, MINUTE, SECOND, Duration, Instant
@@ -31,6 +32,7 @@ _DOMAINS: Final = ("default", "side", "third")
 _GAPS: Final = (0, 0, 1, SECOND, 5 * SECOND, 20 * SECOND, 20 * SECOND, MINUTE, 4 * MINUTE, 17 * MINUTE, 61 * MINUTE, 3 * HOUR, 25 * HOUR)
 _LAGS: Final = (0, 0, 0, 1, SECOND, 9_999)
 _FAULTS: Final = [cell for cell in CELLS if cell.stage in ("intake", "correlate")]
+_PLAIN: Final = Extra()
 _SLOTS_MOST: Final = 400
 _DOWNTIME: Final[Duration] = 7 * MINUTE
 
@@ -93,7 +95,10 @@ def _in_blocks(_random: Random, number: int, _name: str) -> int:
 
 
 def _topology(random: Random, domains: Sequence[str]) -> Topology:
-    nodes = [Node(name, NodeKind.SERVICE, domain=domains[rank] if rank < len(domains) else random.choice(domains)) for rank, name in enumerate(_SERVICES)]
+    nodes = [
+        Node(name, NodeKind.SERVICE, domain=domains[rank] if rank < len(domains) else random.choice(domains))
+        for rank, name in enumerate(_SERVICES)
+    ]
     return Topology(tuple(nodes), tuple([Edge(source, target, EdgeKind.CALLS) for source, target in _EDGES]))
 
 
@@ -120,7 +125,7 @@ class BacklogPlay(Play):
         """See `Play.run`."""
         self.publish()
         self._add_tasks()
-        self.go_on(self.is_over)
+        self.go_on(lambda: self.is_read(*range(self.backlog.partitions)))
         for _ in range(0 if self.backlog.is_recording else SETTLING // (2 * MINUTE)):
             self._slot(2 * MINUTE)
         self.world.armed = None
@@ -146,9 +151,9 @@ class BacklogPlay(Play):
             self._slot(SLOT)
         self.world.armed = None
 
-    def is_over(self) -> bool:
-        """Answer whether every raw record was taken."""
-        return all(self.behind(partition) == 0 for partition in range(self.backlog.partitions))
+    def is_read(self, *partitions: int) -> bool:
+        """Answer whether every raw record of these partitions was taken."""
+        return all(self.behind(partition) == 0 for partition in partitions)
 
     def behind(self, partition: int) -> int:
         """Answer how many records of a partition are not decided."""
@@ -162,14 +167,24 @@ class BacklogPlay(Play):
         return [canonical(Reference(self.world.log, number, domain=domain).outcome) for number, domain in enumerate(self.backlog.domains)]
 
 
-BS=1000
+def late_rows(play: BacklogPlay) -> list[str]:
+    """List the rows that a machine got when its position had passed them."""
+    late = []
+    for number, domain in enumerate(play.backlog.domains):
+        machine = Machine(domain=domain, guesses=False)
+        for value in values_of(play.world.log, TopicPartition(TOPICS.frames, number)):
+            frame = decode_frame(value)
+            effects = [frame.extras.get(row, _PLAIN).effect or first for row, first in enumerate(frame.firsts)]
+            late += [f"{domain}: {frame.source} at {effect - T0}" for effect in effects if effect <= machine.position]
+            machine.step(frame)
+    return late
+
+
 def replayed(backlog: Backlog) -> list[Canonical]:
     """Answer what the same records come to when they lie in a single partition."""
     intake = Intake("one", backlog.control, is_recording=backlog.is_recording, watermark=None)
     values, stamps = [item.value for item in backlog.items], [item.arrival for item in backlog.items]
-    frames = list[tuple[int, Frame]]()
-    for number in range(0,len(values),BS):
-        frames += intake.step(range(number,min(number + BS,len(values))), values[number:number+BS], None if backlog.is_recording else stamps[number:number+BS]).frames
+    frames = intake.step(range(len(values)), values, None if backlog.is_recording else stamps).frames
     if backlog.is_recording:
         frames += intake.end().frames
     else:
@@ -183,4 +198,3 @@ def replayed(backlog: Backlog) -> list[Canonical]:
 def _form(frames: list[tuple[int, Frame]], number: int, backlog: Backlog) -> Canonical:
     machine = Machine(backlog.control, domain=backlog.domains[number], guesses=False)
     return canonical(follow(machine, [over_the_log(frame) for partition, frame in frames if partition == number]))
-

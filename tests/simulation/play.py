@@ -115,7 +115,7 @@ class Play:
         self._plan = list(plan)
         self._armed_in = 0
         self._at_control: list[Cell] = []
-        self._telemetry = Telemetry()
+        self.telemetry = Telemetry()
         random = self.world.random
         self._records = random.choice((1, 4, 15, 60))
         rows, every = random.choice((1, 6, 40, 1_000)), random.choice(("1s", "5s", "20s"))
@@ -128,7 +128,7 @@ class Play:
             _BRIEFLY,
             intakes=self._intakes,
             correlates=self._correlates,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
             readiness=Readiness(),
             clock=lambda: self.world.now,
         )
@@ -195,9 +195,13 @@ class Play:
 
     def _add_tasks(self) -> None:
         for partition in range(self.story.partitions):
-            self.world.add(Client(f"intake {partition}", "intake", partial(self._intake, TopicPartition(RAW, partition))))
+            self.add_intake(partition)
         for partition in range(len(self.story.domains)):
             self.world.add(Client(f"correlate {partition}", "correlate", partial(self._correlate, partition)))
+
+    def add_intake(self, partition: int) -> Client:
+        """Let a process begin to read a raw partition."""
+        return self.world.add(Client(f"intake {partition}", "intake", partial(self._intake, TopicPartition(RAW, partition))))
 
     def _intake(self, tp: TopicPartition) -> Task:
         task = IntakeTask(
@@ -207,14 +211,17 @@ class Play:
             form=Format.AUTO,
             is_recording=self.story.is_recording,
             caution=Caution(self._records),
-            telemetry=self._telemetry,
-            others=[TopicPartition(RAW, number) for number in range(self.story.partitions) if number != tp.partition],
+            telemetry=self.telemetry,
+            others=self._others_of(tp),
             clock=lambda: self.world.now,
             seconds=self.world.monotonic,
             rest=self._rest,
         )
         self._intakes[tp] = task
         return Task(task.run, task.close)
+
+    def _others_of(self, tp: TopicPartition) -> list[TopicPartition]:
+        return [TopicPartition(RAW, number) for number in range(self.story.partitions) if number != tp.partition]
 
     def _correlate(self, partition: int) -> Task:
         task = CorrelateTask(
@@ -223,7 +230,7 @@ class Play:
             partition,
             domain=self.story.domains[partition],
             checkpoint=self._checkpoint,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
             on_restored=lambda: None,
             clock=self.world.monotonic,
         )

@@ -140,7 +140,8 @@ class IntakeTask:
     async def _go_on(self) -> None:
         """Take of the batch in hand what the others allow, in one transaction; wait a little when that is nothing."""
         part = self._parts[0]
-        if not await self._pace.reaches(self._wanted, is_end=part.end is not None):
+        says_end = part.end is not None and bool(self._note)
+        if not await self._pace.reaches(self._wanted, is_end=says_end):
             await self._pace.rest()
             return
         output = self._step(part.batch, is_last=part.is_last) if part.end is None else self._close(part.end)
