@@ -73,6 +73,7 @@ class IntakeTask:
         self._pace = Pace(log, self._group, others, is_recording=is_recording, telemetry=telemetry, seconds=seconds, rest=rest)
         self._parts: deque[_Part] = deque()
         self._wanted: Instant = 0
+        self._soon: Instant = 0
         self._note = ""
         self._intake: Intake
         self._digest = ""
@@ -141,7 +142,7 @@ class IntakeTask:
         """Take of the batch in hand what the others allow, in one transaction; wait a little when that is nothing."""
         part = self._parts[0]
         says_end = part.end is not None and bool(self._note)
-        if not await self._pace.reaches(self._wanted, is_end=says_end):
+        if not await self._pace.reaches(self._wanted, soon=self._soon, is_end=says_end):
             await self._pace.rest()
             return
         output = self._step(part.batch, is_last=part.is_last) if part.end is None else self._close(part.end)
@@ -156,13 +157,12 @@ class IntakeTask:
             self.waiting_since = part.batch.timestamps[-1] if len(part.batch) else self.waiting_since
 
     def _want(self, output: IntakeOutput) -> None:
-        """Note how far the others must let it go before another step is worth a commit."""
+        """Note how far the others must let it go before another step is worth a commit: small steps in turn would be many."""
+        self._soon = output.upcoming or 0
         if output.upcoming is None:
             self._wanted = 0
-        elif output.watermark is None:
-            self._wanted = 1
         else:
-            self._wanted = min(output.upcoming, output.watermark + self._pace.hold // 2)
+            self._wanted = output.watermark + self._pace.hold // 2 if output.watermark is not None else 1
 
     def _close(self, end: int) -> IntakeOutput:
         """Close the recording whose end mark lies at the offset `end`, unless something before it must wait."""

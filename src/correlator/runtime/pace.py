@@ -104,14 +104,15 @@ class Pace:
         if self._sees_idle and (self._looked is None or self._seconds() - self._looked >= holds_s):
             await self._look()
 
-    async def reaches(self, instant: Instant, *, is_end: bool = False) -> bool:
-        """Answer whether time may go as far as `instant`, and, with `is_end`, whether a recording may end. Looks when it must.
+    async def reaches(self, instant: Instant, *, soon: Instant = 0, is_end: bool = False) -> bool:
+        """Answer whether it is worth while to go on: time may go as far as `instant`, and, with `is_end`, a recording may end.
 
-        While the answer is no, patience with the slowest of the others wears out.
+        To go on to `soon`, where a record waits, is worth while for the slowest of all, for whom the others wait. Looks when it must;
+        while the answer is no, patience with the slowest of the others wears out.
         """
-        if not self._allows(instant, is_end=is_end):
+        if not self._allows(instant, soon, is_end=is_end):
             await self._look()
-        if self._allows(instant, is_end=is_end):
+        if self._allows(instant, soon, is_end=is_end):
             self._waits_for = None
             return True
         self._lose_patience()
@@ -123,8 +124,11 @@ class Pace:
         self._pauses += 1
         await self._rest(pause)
 
-    def _allows(self, instant: Instant, *, is_end: bool) -> bool:
-        return instant <= self.until and (self._are_all_heard or not is_end)
+    def _allows(self, instant: Instant, soon: Instant, *, is_end: bool) -> bool:
+        if is_end and not self._are_all_heard:
+            return False
+        is_slowest = self._slowest is None or soon <= self._slowest.upcoming
+        return instant <= self.until or (is_slowest and 0 < soon <= self.until)
 
     async def _look(self) -> None:
         looked, behind = self._seconds(), list[_Behind]()
