@@ -1,128 +1,107 @@
-"""An intake that may go only so far: it stops there, says so, goes on where it stopped, and comes to the same."""
+"""An intake forwards all it is given, but says only as much of its time as it is allowed: nobody else may have come so far."""
 
-from collections.abc import Sequence
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from correlator.frames.control import Control
 from correlator.frames.frame import FrameKind
 from correlator.intake.pipeline import Intake, IntakeOutput
-from correlator.model.instant import DAY, HOUR, MINUTE, NEVER, SECOND, Instant
+from correlator.model.instant import HOUR, MINUTE, SECOND, Instant
 from correlator.model.rule import RuleSet
 
 from tests.intake.builders import NOON, SHOP, an_event, an_intake, feed, items_of, record, totals
 from tests.intake.strategies import streams
-from tests.intake.test_roads import LongRoad
 
-STEPS = st.lists(st.sampled_from([1, SECOND, 5 * SECOND, MINUTE, 30 * MINUTE, 9 * HOUR]), min_size=1, max_size=8)
-THE_YEAR_2100 = 4_102_444_800_000
+UNTILS = st.lists(st.sampled_from([0, NOON, NOON + SECOND, NOON + MINUTE, NOON + 9 * HOUR]), min_size=1, max_size=8)
 
 
-def paced(intake: Intake, records: Sequence[bytes], steps: list[int], *, batch: int) -> list[IntakeOutput]:
-    """Let an intake go further step by step, whenever it stops; answer its outputs, each checked against what it was allowed."""
-    outputs: list[IntakeOutput] = []
-    until, first, turn = NOON, 0, 0
-    while first < len(records) or (outputs and outputs[-1].upcoming is not None):
-        end = min(first + batch, len(records))
-        if outputs and outputs[-1].upcoming is not None:
-            turn += 1
-            until = max(until + steps[turn % len(steps)], outputs[-1].upcoming if turn > 60 else 0)
-        output = intake.step(range(first, end), records[first:end], until=until)
-        first += output.taken
-        assert all(frame.watermark <= until for _, frame in output.frames)
-        assert output.watermark is None or output.watermark <= until
-        assert output.upcoming is None or output.upcoming > until
-        assert output.position <= first
-        outputs.append(output)
+def limited(intake: Intake, records: list[bytes], untils: list[Instant], *, batch: int) -> list[IntakeOutput]:
+    """Give an intake batches, each with a limit; answer its outputs, each checked against all that it was allowed so far."""
+    outputs = []
+    for number, first in enumerate(range(0, len(records), batch)):
+        values = records[first : first + batch]
+        outputs.append(intake.step(range(first, first + len(values)), values, until=untils[number % len(untils)]))
+        allowed = max([NOON, *(untils[turn % len(untils)] for turn in range(number + 1))])
+        assert all(frame.watermark <= allowed for _, frame in outputs[-1].frames)
+        assert outputs[-1].watermark is not None
+        assert outputs[-1].watermark <= allowed
     return outputs
 
 
-@pytest.mark.parametrize("road", [Intake, LongRoad])
-@given(records=streams(), steps=STEPS, batch=st.integers(1, 45))
-def test_where_an_intake_stops_leaves_no_trace(road: type[Intake], records: list[bytes], steps: list[int], *, batch: int) -> None:
-    made = [road("raw/0", Control(RuleSet(), SHOP), is_recording=True, watermark=NOON) for _ in range(2)]
-    free = [*feed(made[0], records), made[0].end()]
-    stopped = paced(made[1], records, steps, batch=batch)
-    stopped.append(made[1].end(until=NEVER))
-    assert items_of(stopped) == items_of(free)
-    assert totals(stopped) == totals(free)
-    assert stopped[-1].position == free[-1].position
-    assert stopped[-1].watermark == free[-1].watermark
+@given(records=streams(), untils=UNTILS, batch=st.integers(1, 45))
+def test_what_is_forwarded_does_not_depend_on_what_may_be_said(records: list[bytes], untils: list[Instant], batch: int) -> None:
+    free, held = an_intake(), an_intake()
+    freely = [*feed(free, records, batch=batch), free.end()]
+    limitedly = [*limited(held, records, untils, batch=batch), held.end()]
+    assert items_of(limitedly) == items_of(freely)
+    assert totals(limitedly) == totals(freely)
+    assert [output.clock for output in limitedly] == [output.clock for output in freely]
+    assert [output.position for output in limitedly] == [output.position for output in freely]
 
 
-@given(records=streams(), steps=STEPS, crash=st.integers(0, 40))
-def test_a_restart_where_an_intake_stopped_loses_and_doubles_nothing(records: list[bytes], steps: list[int], crash: int) -> None:
+@given(records=streams(), untils=UNTILS, crash=st.integers(0, 10))
+def test_a_restart_takes_up_the_clock_and_not_only_what_was_said(records: list[bytes], untils: list[Instant], crash: int) -> None:
     whole = an_intake()
-    free = [*feed(whole, records), whole.end()]
-    first = paced(an_intake(), records, steps, batch=7)[:crash]
-    position, watermark, latest = (first[-1].position, first[-1].watermark, first[-1].latest) if first else (0, NOON, 0)
-    anew = Intake("raw/0", Control(RuleSet(), SHOP), is_recording=True, watermark=watermark, latest=latest, position=position)
-    second = [*feed(anew, records[position:], first=position), anew.end()]
-    assert totals([*first, *second]) == totals(free)
-    assert items_of([*first, *second])[0] == items_of(free)[0]
+    freely = [*feed(whole, records, batch=7), whole.end()]
+    first = limited(an_intake(), records, untils, batch=7)[:crash]
+    last = first[-1] if first else an_intake().say(0)
+    anew = Intake(
+        "raw/0",
+        Control(RuleSet(), SHOP),
+        is_recording=True,
+        watermark=last.watermark,
+        clock=last.clock,
+        latest=last.latest,
+        position=last.position,
+    )
+    second = [*feed(anew, records[last.position :], first=last.position), anew.end()]
+    assert totals([*first, *second]) == totals(freely)
+    assert items_of([*first, *second]) == items_of(freely)
 
 
 def events(*ats: Instant) -> list[bytes]:
     return [record(an_event(at=at, receivedAt=at)) for at in ats]
 
 
-def test_it_stops_at_the_first_record_beyond_and_says_the_time_up_to_which_it_may() -> None:
+def told(output: IntakeOutput) -> list[tuple[FrameKind, Instant]]:
+    return [(frame.kind, frame.watermark) for _, frame in output.frames]
+
+
+def test_all_domains_are_told_as_much_as_may_be_said_and_the_rest_later() -> None:
     intake = an_intake()
-    output = intake.step(range(3), events(NOON, NOON + MINUTE, NOON + 2 * MINUTE), until=NOON + 90 * SECOND)
-    assert (output.position, output.taken, output.upcoming) == (2, 3, NOON + 2 * MINUTE)
-    assert output.watermark == NOON + 90 * SECOND
-    assert output.counts.forwarded == 2
-    later = intake.step([], [], until=NOON + 100 * SECOND)
-    assert (later.watermark, later.upcoming, later.position) == (NOON + 100 * SECOND, NOON + 2 * MINUTE, 2)
-    assert [frame.watermark for _, frame in later.frames] == [NOON + 100 * SECOND] * 3, "every domain is told"
-    last = intake.step([], [], until=NOON + 2 * MINUTE)
-    assert (last.watermark, last.upcoming, last.position, last.counts.forwarded) == (NOON + 2 * MINUTE, None, 3, 1)
+    output = intake.step(range(2), events(NOON, NOON + 2 * MINUTE), until=NOON + MINUTE)
+    assert (output.position, output.watermark, output.clock) == (2, NOON + MINUTE, NOON + 2 * MINUTE)
+    assert told(output) == [(FrameKind.ROWS, NOON + MINUTE)] * 3
+    assert told(intake.say(NOON + MINUTE)) == []
+    later = intake.say(NOON + HOUR)
+    assert told(later) == [(FrameKind.ROWS, NOON + 2 * MINUTE)] * 3
+    assert later.watermark == later.clock == NOON + 2 * MINUTE
 
 
-def test_it_may_always_go_where_it_has_been() -> None:
+def test_what_was_said_is_not_taken_back_when_less_is_allowed() -> None:
     intake = an_intake()
     intake.step(range(1), events(NOON + MINUTE))
-    output = intake.step(range(1, 3), events(NOON + 30 * SECOND, NOON + MINUTE), until=NOON)
-    assert (output.taken, output.upcoming) == (2, None)
+    assert told(intake.step(range(1, 2), events(NOON + MINUTE + 1), until=NOON)) == [(FrameKind.ROWS, NOON + MINUTE)]
 
 
-def test_a_lone_record_from_2100_stops_nobody() -> None:
-    intake = an_intake()
-    output = intake.step(range(30), events(THE_YEAR_2100, *range(NOON, NOON + 29)), until=NOON + MINUTE)
-    assert (output.taken, output.upcoming, output.counts.forwarded) == (30, None, 30)
+def test_the_first_rows_tell_every_domain_of_their_source_even_when_no_time_may_be_said() -> None:
+    intake = an_intake(watermark=None)
+    output = intake.step(range(30), events(*range(NOON, NOON + 30)), until=0)
+    assert told(output) == [(FrameKind.ROWS, 0)] * 3
+    assert (output.watermark, output.clock) == (0, NOON + 29)
 
 
-def test_a_jump_that_witnesses_agree_on_waits_until_it_is_allowed() -> None:
-    intake = an_intake()
-    jump = events(*range(NOON + DAY, NOON + DAY + 30))
-    output = intake.step(range(31), [*events(NOON), *jump], until=NOON + HOUR)
-    assert (output.position, output.upcoming, output.watermark, output.counts.forwarded) == (1, NOON + DAY, NOON + HOUR, 1)
-    assert output.taken < 31, "nothing more is taken until it is allowed"
-    assert intake.step([], [], until=NOON + DAY + 30).upcoming is None
-
-
-def test_a_recording_is_not_closed_while_something_waits() -> None:
-    intake = an_intake()
-    intake.step(range(2), events(NOON, NOON + MINUTE), until=NOON)
-    waiting = intake.end(until=NOON + SECOND)
-    assert (waiting.upcoming, {frame.kind for _, frame in waiting.frames}) == (NOON + MINUTE, {FrameKind.ROWS})
-    assert {frame.kind for _, frame in intake.end(until=NOON + MINUTE).frames} == {FrameKind.ROWS, FrameKind.END}
-
-
-def test_what_is_in_doubt_behind_the_last_record_is_decided_though_it_may_have_to_wait() -> None:
-    intake = an_intake()
-    records = events(NOON, NOON + DAY, NOON + DAY)
-    assert intake.step(range(3), records, until=NOON, is_last=True).upcoming == NOON + DAY
-
-
-def test_a_tick_goes_no_further_than_it_may() -> None:
+def test_a_tick_says_no_more_than_it_may() -> None:
     intake = an_intake(is_recording=False)
-    held = intake.tick(NOON + HOUR, until=NOON + MINUTE)
-    assert [(frame.kind, frame.watermark) for _, frame in held.frames] == [(FrameKind.ROWS, NOON + MINUTE)] * 3
-    free = intake.tick(NOON + HOUR, until=NOON + HOUR)
-    assert [(frame.kind, frame.watermark) for _, frame in free.frames] == [(FrameKind.TICK, NOON + HOUR)] * 3
+    assert told(intake.tick(NOON + HOUR, until=NOON + MINUTE)) == [(FrameKind.ROWS, NOON + MINUTE)] * 3
+    assert told(intake.tick(NOON + HOUR, until=NOON + HOUR)) == [(FrameKind.TICK, NOON + HOUR)] * 3
+
+
+def test_what_is_in_doubt_can_be_decided_before_the_end_is_said() -> None:
+    intake = an_intake()
+    assert intake.step(range(2), events(NOON, NOON + 9 * HOUR)).position == 1
+    output = intake.decide(until=NOON)
+    assert (output.position, output.clock, told(output)) == (2, NOON + 9 * HOUR, [(FrameKind.ROWS, NOON)])
 
 
 def test_what_came_while_nobody_read_is_believed_by_a_live_clock() -> None:

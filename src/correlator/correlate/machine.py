@@ -329,9 +329,11 @@ class Machine:
     # Guesses: pending documents for turns that are not judged yet
 
     def _guess_arrivals(self) -> None:
+        """Guess what the turns that just came will be, for people wait; not in a backlog, where sources run far ahead of time."""
+        furthest = self.sources.now + self.sources.max_hold
         for turn in self.lifecycle.arrived:
             alert = self.lifecycle.alerts.get(turn.fingerprint)
-            if alert is None or not alert.waiting or turn.effect <= self.position or turn.status != Status.FIRING:
+            if alert is None or not alert.waiting or not self.position < turn.effect <= furthest or turn.status != Status.FIRING:
                 continue
             if alert.state is AlertState.RESOLVED and alert.guess is None and turn.at > alert.ended:
                 self._guess(alert, turn.effect)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from correlator.model.instant import DAY, HOUR, NEVER, Duration, Instant
+from correlator.model.instant import DAY, HOUR, Duration, Instant
 
 STEP: Final[Duration] = HOUR
 WITNESSES: Final = 20
@@ -85,8 +85,8 @@ class ArrivalClock(Generic[Item]):
         """Decide all that is held: there will be no more witnesses."""
         return self._decided(is_end=True)
 
-    def witness(self, instant: Instant, *, until: Instant = NEVER) -> list[tuple[Instant, Item]]:
-        """Decide all that is held by an instant that is known to be true (a live clock), and move up to it, but no further than `until`.
+    def witness(self, instant: Instant) -> list[tuple[Instant, Item]]:
+        """Decide all that is held by an instant that is known to be true (a live clock), and move up to it.
 
         What claims to have come before that instant is believed, however long before: the input may have waited for us.
         """
@@ -96,7 +96,7 @@ class ArrivalClock(Generic[Item]):
             if claim is not None and claim <= instant + STEP and (self.now is not None or claim >= UNSET_CLOCK):
                 self._move(claim)
             decided.append((self.now if self.now is not None else instant, item))
-        self._move(min(instant, until))
+        self._move(instant)
         return decided
 
     def _decided(self, *, is_end: bool) -> list[tuple[Instant, Item]]:

@@ -7,9 +7,8 @@ The common item (native, plain ASCII, an alert seen before) takes one short road
 which must answer the same. `tests/intake/test_roads.py` holds the two against each other.
 """
 
-from bisect import bisect_left
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Annotated, Final, Literal
 
@@ -113,12 +112,6 @@ class IntakeCounts(msgspec.Struct):
     ids_forgotten: int = 0
     doubts_forced: int = 0
 
-    def note(self, forwarded: int, flagged: Mapping[int, int]) -> None:
-        """Count items that were all forwarded, and how many of them bear which flags."""
-        self.received += forwarded
-        self.forwarded += forwarded
-        self.flagged.update({Flag(flags): count for flags, count in flagged.items()})
-
     def absorb(self, other: "IntakeCounts") -> None:
         """Add what another step did, field by field."""
         for name in self.__struct_fields__:
@@ -128,9 +121,8 @@ class IntakeCounts(msgspec.Struct):
 class IntakeOutput(msgspec.Struct):
     """The effects of one step. `position` is the offset to commit; `frames` pairs a frames partition with a frame.
 
-    `watermark` is how far time was said to have come, `latest` the largest event time forwarded: some sources' clocks run ahead.
-    `taken` counts the records that need not be offered again. `upcoming` is the arrival of the first that waits because it lies beyond
-    what the step was allowed; None when all that is decided was forwarded.
+    `watermark` is how far time was said to have come, `clock` the largest arrival believed: later where the step was not allowed to say so.
+    `latest` is the largest event time forwarded: some sources' clocks run ahead.
     """
 
     frames: list[tuple[int, Frame]]
@@ -139,8 +131,7 @@ class IntakeOutput(msgspec.Struct):
     watermark: Instant | None
     latest: Instant
     counts: IntakeCounts
-    taken: int = 0
-    upcoming: Instant | None = None
+    clock: Instant | None = None
 
 
 class _Reading(msgspec.Struct):
@@ -154,7 +145,8 @@ class _Reading(msgspec.Struct):
 class Intake:
     """The intake of one raw partition. `source` names it in frames; `is_recording` says that items bring their own arrival.
 
-    `position`, `watermark` and `latest` are those of the last output that was committed; a new partition has none.
+    `position`, `watermark`, `clock` and `latest` are those of the last output that was committed; a new partition has none. A clock that is
+    left out stands at the watermark.
     """
 
     def __init__(
@@ -165,18 +157,18 @@ class Intake:
         form: Format = Format.AUTO,
         is_recording: bool = False,
         watermark: Instant | None = None,
+        clock: Instant | None = None,
         latest: Instant = 0,
         position: int = 0,
     ) -> None:
         self.source = source
         self._form = form
         self._is_recording = is_recording
-        self._clock: ArrivalClock[_Reading] = ArrivalClock(watermark)
+        self._clock: ArrivalClock[_Reading] = ArrivalClock(clock if clock is not None else watermark)
+        self._reached, self._watermark = self._clock.now, watermark
+        self._until: Instant = NEVER
         self._position = position
         self._latest = latest
-        self._reached = watermark
-        self._until: Instant = NEVER
-        self._pending: deque[tuple[Instant, _Reading]] = deque()
         self._normaliser = Normaliser(is_recording=is_recording)
         self.adopt(control)
 
@@ -190,89 +182,77 @@ class Intake:
         self._is_partial = bool(control.rules.identity.only or control.rules.identity.ignore)
         gap = control.rules.shortest_expiry
         self._builders = [FrameBuilder(source=self.source, digest=self._digest, longest_gap=gap) for _ in self._router.domains]
-        self._said = [self._reached or 0] * len(self._builders)
+        self._said = [self._watermark] * len(self._builders)
         self._forget()
 
     def step(
-        self,
-        offsets: Sequence[int],
-        values: Sequence[bytes],
-        timestamps: Sequence[Instant] | None = None,
-        *,
-        until: Instant = NEVER,
-        is_last: bool = False,
+        self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None = None, *, until: Instant = NEVER
     ) -> IntakeOutput:
         """Take one batch of records; `timestamps` are the records' own arrivals, needed unless the topic is a recording.
 
-        What is in doubt behind the last record of an input (`is_last`) is decided by the witnesses there are.
-
-        Stops at the first record that arrived after `until`: offer what was not taken again when more is allowed, or nothing to be told
-        only the time. What was decided before and had to wait goes first.
+        All are forwarded, but time is said to have come no further than `until`: machines must not wait for what nobody else has yet.
         """
-        output = self._begin(until)
-        step = self._step_native if self._is_native_road else self._step_any
+        output = self._output(until)
         for start in range(0, len(values), FRAME_ITEMS):
-            if self._pending:
-                break
             part = slice(start, start + FRAME_ITEMS)
-            step(offsets[part], values[part], timestamps[part] if timestamps is not None else None, output=output)
+            taken = self._step_native if self._is_native_road else self._step_any
+            taken(offsets[part], values[part], timestamps[part] if timestamps is not None else None, output=output)
             self._cut_all(output)
-        if is_last and output.taken == len(values):
-            self._accept_all(self._clock.end(), output)
-        if output.taken:
-            self._position = offsets[output.taken - 1] + 1
+        if offsets:
+            self._position = offsets[-1] + 1
         return self._finish(output)
 
     def refuse(self, offset: int, value: bytes, fault: str) -> IntakeOutput:
         """Set aside a record on which `step` itself failed: it becomes a dead letter, whatever it holds."""
-        output = self._begin(self._until)
+        output = self._output(self._until)
         self._offer(_Reading(offset, [], DeadLetter(value, offset, [Refusal(Rejection.FAULT, fault)])), size=len(value), output=output)
-        self._position, output.taken = offset + 1, 1
+        self._position = offset + 1
         return self._finish(output)
 
-    def end(self, *, until: Instant = NEVER) -> IntakeOutput:
-        """Close a recording: decide what is in doubt, then move time far enough that nothing stays pending.
+    def say(self, until: Instant) -> IntakeOutput:
+        """Say how far time has come, but no further than `until`."""
+        return self._finish(self._output(until))
 
-        It is not closed while something is `upcoming` that arrived after `until`.
-        """
-        output = self._begin(until)
+    def decide(self, until: Instant = NEVER) -> IntakeOutput:
+        """Decide what is in doubt by the witnesses there are: no others will come."""
+        output = self._output(until)
+        self._accept_all(self._clock.end(), output)
+        return self._finish(output)
+
+    def end(self) -> IntakeOutput:
+        """Close a recording: decide what is in doubt, then move time far enough that nothing stays pending."""
+        output = self._output()
         self._accept_all(self._clock.end(), output)
         self._cut_all(output)
-        if self._clock.now is not None and not self._pending:
+        if self._clock.now is not None:
             settle = max([self._rules.grouping.settle, *[rule.settle or 0 for rule in self._rules.alerts]])
             self._say(FrameKind.END, max(self._clock.now, self._latest) + self._reorder + settle, output)
         return self._finish(output)
 
     def tick(self, now: Instant, *, until: Instant = NEVER) -> IntakeOutput:
-        """Say that the input was read to its end at this instant (a live clock's): silence moves time, up to `until`."""
-        output = self._begin(until)
-        self._accept_all(self._clock.witness(now, until=self._until), output)
+        """Say that the input was read to its end at this instant (a live clock's): silence moves time, though no further than `until`."""
+        output = self._output(until)
+        self._accept_all(self._clock.witness(now), output)
         self._cut_all(output)
-        if not self._pending:
-            self._reached = self._clock.now
-            if now <= self._until:
-                self._say(FrameKind.TICK, now, output)
+        self._reached = self._clock.now
+        if now <= until:
+            self._watermark = now
+            self._say(FrameKind.TICK, now, output)
         return self._finish(output)
 
     @property
     def _is_native_road(self) -> bool:
         return self._form in (Format.AUTO, Format.NATIVE)
 
-    def _begin(self, until: Instant) -> IntakeOutput:
-        """Start a step that may go as far as `until`, or where it has been; what had to wait goes first."""
-        self._until = max(until, self._reached or 0)
-        output = IntakeOutput([], [], self._position, None, self._latest, IntakeCounts())
-        self._accept_all([], output)
-        return output
+    def _output(self, until: Instant = NEVER) -> IntakeOutput:
+        self._until = until
+        return IntakeOutput([], [], self._position, None, self._latest, IntakeCounts())
 
     def _finish(self, output: IntakeOutput) -> IntakeOutput:
         self._cut_all(output)
-        if self._pending:
-            output.upcoming = self._pending[0][0]
-            self._reached = min(output.upcoming, self._until) or None
         self._say_time(output)
-        output.position = self._first_undecided
-        output.watermark, output.latest = self._reached, self._latest
+        output.position = self._clock.first_held.offset if self._clock.is_in_doubt else self._position
+        output.watermark, output.clock, output.latest = self._watermark, self._clock.now, self._latest
         output.counts.ids_forgotten, self._normaliser.ids_forgotten = self._normaliser.ids_forgotten, 0
         output.counts.doubts_forced, self._clock.forced = self._clock.forced, 0
         if len(self._track_by_labels) > TRACKS_MOST or self._track_bytes > TRACK_BYTES_MOST:
@@ -287,15 +267,8 @@ class Intake:
         self._track_by_fingerprint: dict[bytes, Track] = {}
 
     @property
-    def _first_undecided(self) -> int:
-        """The offset from which on nothing was forwarded."""
-        if self._pending:
-            return self._pending[0][1].offset
-        return self._clock.first_held.offset if self._clock.is_in_doubt else self._position
-
-    @property
     def _is_certain(self) -> bool:
-        return self._clock.now is not None and not self._clock.is_in_doubt and not self._pending
+        return self._clock.now is not None and not self._clock.is_in_doubt
 
     def _step_native(  # noqa: C901, PLR0912, PLR0915 - one loop that calls little is the point; the unusual leaves for the long road
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
@@ -305,14 +278,15 @@ class Intake:
         lag_most, gap = min(self._reorder - 1, self._lateness, BEHIND_MOST), self._builders[0].gap
         flagged: defaultdict[int, int] = defaultdict(int)
         now, small, taken = clock.now or 0, _SMALL_RECORD if self._is_certain else 0, len(values)
-        until, far = self._until, self._until - STEP
-        oldest, newest = now - lag_most, min(now + STEP, until)
+        oldest, newest = now - lag_most, now + STEP
         stamps: Iterable[Instant | None] = timestamps if timestamps is not None else repeat(None)
         for offset, value, stamp in zip(offsets, values, stamps, strict=False):
-            try:
-                said = decode(value) if len(value) < small and (_BACKSLASH not in value or b"\\u" not in value) else None
-            except _UNFIT:
-                said = None
+            said = None
+            if len(value) < small and (_BACKSLASH not in value or b"\\u" not in value):
+                try:
+                    said = decode(value)
+                except _UNFIT:
+                    said = None
             if said is not None:
                 written, at = bytes(said.labels), said.at
                 track = find(written) or self._learn_written(written)
@@ -326,7 +300,7 @@ class Intake:
                     is_timely = -AHEAD_MOST <= arrival - at <= lag_most and now - DAY <= claim <= newest
                 if is_timely and track is not None:
                     if arrival > now:
-                        now, oldest, newest = arrival, arrival - lag_most, arrival + STEP if arrival < far else until
+                        now, oldest, newest = arrival, arrival - lag_most, arrival + STEP
                     if track.flags:
                         flagged[track.flags] += 1
                     more, last = track.more, track.last
@@ -349,23 +323,18 @@ class Intake:
             taken -= 1
             self._take(value, offset, stamp, output=output)
             now, small = clock.now or 0, _SMALL_RECORD if self._is_certain else 0
-            oldest, newest = now - lag_most, min(now + STEP, until)
-            if self._pending:
-                break
+            oldest, newest = now - lag_most, now + STEP
         if small:
             clock.now = self._reached = now
-        rest = len(values) - bisect_left(offsets, offset) - 1 if self._pending else 0
-        output.taken += len(values) - rest
-        output.counts.note(taken - rest, flagged)
+        output.counts.received += taken
+        output.counts.forwarded += taken
+        output.counts.flagged.update({Flag(flags): count for flags, count in flagged.items()})
 
     def _step_any(
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
     ) -> None:
         for number, value in enumerate(values):
-            if self._pending:
-                break
             self._take(value, offsets[number], timestamps[number] if timestamps is not None else None, output=output)
-            output.taken += 1
 
     def _take(self, value: bytes, offset: int, timestamp: Instant | None, *, output: IntakeOutput) -> None:
         """The long road: any bytes, any format."""
@@ -386,14 +355,7 @@ class Intake:
         return _Reading(offset, statements, DeadLetter(value, offset, refusals) if refusals else None)
 
     def _accept_all(self, decided: list[tuple[Instant, _Reading]], output: IntakeOutput) -> None:
-        """Accept what is decided, in order, as far as the step may go; the rest waits. A record without statements has no time."""
-        if not self._pending and len(decided) == 1 and decided[0][0] <= self._until:
-            self._accept(decided[0][1], decided[0][0], output)
-            return
-        pending = self._pending
-        pending.extend(decided)
-        while pending and (pending[0][0] <= self._until or not pending[0][1].statements):
-            now, reading = pending.popleft()
+        for now, reading in decided:
             self._accept(reading, now, output)
 
     def _accept(self, reading: _Reading, now: Instant, output: IntakeOutput) -> None:
@@ -477,11 +439,16 @@ class Intake:
         return track
 
     def _cut_all(self, output: IntakeOutput) -> None:
+        watermark = self._sayable()
         for partition, builder in enumerate(self._builders):
-            frame = builder.finish(self._reached or 0)
+            frame = builder.finish(watermark)
             if frame is not None:
-                self._latest, self._said[partition] = max(self._latest, *frame.lasts), frame.watermark
+                self._latest, self._said[partition] = max(self._latest, *frame.lasts), watermark
                 output.frames.append((partition, frame))
+
+    def _sayable(self) -> Instant:
+        """How far time may be said to have come; a time that was said is never taken back."""
+        return max(self._watermark or 0, min(self._reached or 0, self._until))
 
     def _say(self, kind: FrameKind, watermark: Instant, output: IntakeOutput) -> None:
         for partition in range(len(self._builders)):
@@ -489,9 +456,14 @@ class Intake:
             output.frames.append((partition, Frame(kind, self.source, watermark, self._digest)))
 
     def _say_time(self, output: IntakeOutput) -> None:
-        """Tell the domains that got no rows how far time has come: a partition that is silent to them would hold them back."""
-        now = self._reached or 0
+        """Tell the domains that got no rows how far time has come: a partition that is silent to them would hold them back.
+
+        The first time all are told, if only that there is such a source: they must not end without it.
+        """
+        if self._reached is None:
+            return
+        now = self._watermark = self._sayable()
         for partition, said in enumerate(self._said):
-            if said < now:
+            if said is None or said < now:
                 self._said[partition] = now
                 output.frames.append((partition, Frame(FrameKind.ROWS, self.source, now, self._digest)))

@@ -11,7 +11,7 @@ from correlator.frames.codec import encode_frame
 from correlator.intake.formats import Format
 from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
 from correlator.model.incident import encode_document
-from correlator.model.instant import MINUTE, SECOND, Instant
+from correlator.model.instant import MINUTE, NEVER, SECOND, Instant
 from correlator.runtime.caution import Caution
 from correlator.runtime.control import ControlReader
 from correlator.runtime.embedded import wall_clock
@@ -29,9 +29,9 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class _Part(NamedTuple):
-    """Records in hand; what follows `is_last` records, if anything, is no witness to their times. Or an end mark's offset."""
+    """Records in hand; or that none follow them any more (`is_last`); or the offset of an end mark."""
 
-    batch: Batch
+    batch: Batch = Batch()
     is_last: bool = False
     end: int | None = None
 
@@ -72,8 +72,7 @@ class IntakeTask:
         self._group = f"{topics.prefix}-intake"
         self._pace = Pace(log, self._group, others, is_recording=is_recording, telemetry=telemetry, seconds=seconds, rest=rest)
         self._parts: deque[_Part] = deque()
-        self._wanted: Instant = 0
-        self._soon: Instant = 0
+        self._ahead: Instant | None = None
         self._note = ""
         self._intake: Intake
         self._digest = ""
@@ -93,10 +92,12 @@ class IntakeTask:
         self._ticked = self._clock()
         while True:
             await self._follow_control()
-            if not self._parts:
+            if self._ahead is not None:
+                await self._catch_up(self._ahead)
+            elif self._parts:
+                await self._go_on(self._parts[0])
+            else:
                 await self._take_more()
-            if self._parts:
-                await self._go_on()
             if self._reader.position >= self._end and not self._parts:
                 self.waiting_since = None
 
@@ -121,55 +122,30 @@ class IntakeTask:
         if len(batch):
             self.waiting_since = batch.timestamps[0]
             self._parts.extend(_parts(batch) if self._is_recording else [_Part(batch)])
-            await self._pace.refresh()
+            await self._pace.refresh(NEVER if self._is_recording else batch.timestamps[-1])
             return
         now = self._clock()
         if not self._is_recording and now - self._ticked >= TICK_EVERY and await self._is_at_end():
             self._ticked = now
-            await self._tick(now)
+            await self._pace.refresh(now)
+            await self._commit(self._intake.tick(now, until=self._pace.until))
 
-    async def _tick(self, now: Instant) -> None:
-        """Say that it is `now`, or as late as the others allow; what was in doubt is decided by that, and may have to wait for them."""
-        await self._pace.refresh()
-        await self._pace.reaches(now)
-        output = self._intake.tick(now, until=self._pace.until)
-        await self._commit(output)
-        if output.upcoming is not None:
-            self._parts.append(_Part(Batch()))
-            self._want(output)
-
-    async def _go_on(self) -> None:
-        """Take of the batch in hand what the others allow, in one transaction; wait a little when that is nothing."""
-        part = self._parts[0]
-        says_end = part.end is not None and bool(self._note)
-        if not await self._pace.reaches(self._wanted, soon=self._soon, is_end=says_end):
+    async def _go_on(self, part: _Part) -> None:
+        """Take the next of the batch in hand, in one transaction. A recording does not end before all are heard that are behind."""
+        if part.end is not None and self._note and not await self._pace.reaches(0, is_end=True):
             await self._pace.rest()
             return
-        output = self._step(part.batch, is_last=part.is_last) if part.end is None else self._close(part.end)
-        await self._commit(output)
-        self._want(output)
-        rest = _slice(part.batch, output.taken, len(part.batch))
-        if len(rest) or output.upcoming is not None:
-            self._parts[0] = part._replace(batch=rest)
-            self.waiting_since = rest.timestamps[0] if len(rest) else self.waiting_since
-        else:
-            self._parts.popleft()
-            self.waiting_since = part.batch.timestamps[-1] if len(part.batch) else self.waiting_since
+        await self._commit(self._step(part))
+        self._parts.popleft()
+        if len(part.batch):
+            self.waiting_since = part.batch.timestamps[-1]
 
-    def _want(self, output: IntakeOutput) -> None:
-        """Note how far the others must let it go before another step is worth a commit: small steps in turn would be many."""
-        self._soon = output.upcoming or 0
-        if output.upcoming is None:
-            self._wanted = 0
+    async def _catch_up(self, clock: Instant) -> None:
+        """Say that time has come to where this intake stands as soon as the others allow it. Until then it takes nothing more."""
+        if await self._pace.reaches(clock):
+            await self._commit(self._intake.say(self._pace.until))
         else:
-            self._wanted = output.watermark + self._pace.hold // 2 if output.watermark is not None else 1
-
-    def _close(self, end: int) -> IntakeOutput:
-        """Close the recording whose end mark lies at the offset `end`, unless something before it must wait."""
-        output = self._intake.end(until=self._pace.until)
-        if output.upcoming is None:
-            output.position = end + 1
-        return output
+            await self._pace.rest()
 
     async def _follow_control(self) -> None:
         """Adopt rules and topology that were put in force since; what was decided before is committed."""
@@ -219,6 +195,7 @@ class IntakeTask:
             form=self._form,
             is_recording=self._is_recording,
             watermark=note.watermark,
+            clock=note.clock,
             latest=note.latest,
             position=position.offset,
         )
@@ -233,24 +210,32 @@ class IntakeTask:
             "%s: %d records were deleted before they were read; going on at offset %d; raise its retention", self._name, lost, first
         )
 
-    def _step(self, batch: Batch, *, is_last: bool) -> IntakeOutput:
+    def _step(self, part: _Part) -> IntakeOutput:
+        if part.end is not None:
+            output = self._intake.end()
+            output.position = part.end + 1
+            return output
+        if part.is_last:
+            return self._intake.decide(self._pace.until)
         started = time.perf_counter()
-        output = self._judged(batch, is_last=is_last)
-        self._telemetry.batch(Stage.INTAKE, time.perf_counter() - started, output.taken)
+        output = self._judged(part.batch)
+        self._telemetry.batch(Stage.INTAKE, time.perf_counter() - started, len(part.batch))
         return output
 
-    def _judged(self, batch: Batch, *, is_last: bool) -> IntakeOutput:
+    def _judged(self, batch: Batch) -> IntakeOutput:
         values = [value if value is not None else b"" for value in batch.values]
         fault = self._caution.aside.get(batch.offsets[0]) if len(batch) == 1 else None
         if fault is not None:
             return self._intake.refuse(batch.offsets[0], values[0], fault)
+        stamps = None if self._is_recording else batch.timestamps
         with self._caution.taking(batch):
-            stamps = None if self._is_recording else batch.timestamps
-            return self._intake.step(batch.offsets, values, stamps, until=self._pace.until, is_last=is_last)
+            return self._intake.step(batch.offsets, values, stamps, until=self._pace.until)
 
     async def _commit(self, output: IntakeOutput) -> None:
         """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
-        note = Note(output.watermark, output.latest, output.upcoming).written()
+        note = Note(output.watermark, output.latest, output.clock).written()
+        is_ahead = output.watermark is not None and output.clock is not None and output.watermark < output.clock
+        self._ahead = output.clock if is_ahead else None
         if not output.frames and not output.dead_letters and output.position == self.position and note == self._note:
             return
         started = time.perf_counter()
@@ -277,7 +262,8 @@ def _parts(batch: Batch) -> list[_Part]:
     first = 0
     for number, headers in enumerate(batch.headers or ()):
         if _is_end(headers):
-            parts += [_Part(_slice(batch, first, number), is_last=True), _Part(Batch(), end=batch.offsets[number])]
+            records = [_Part(_slice(batch, first, number))] if first < number else []
+            parts += [*records, _Part(is_last=True), _Part(end=batch.offsets[number])]
             first = number + 1
     if first < len(batch):
         parts.append(_Part(_slice(batch, first, len(batch))))

@@ -25,42 +25,39 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class Note(NamedTuple):
-    """What a position remembers of its partition's time: how far it was said to have come, the latest event time, and what follows.
+    """What a position remembers of its partition's time: how far it was said to have come, the latest event time, the arrival clock.
 
-    `upcoming`: nothing that lies behind the position arrived earlier. That is at least the watermark.
+    Whatever lies behind the position arrived when the clock stood there, or later.
     """
 
     watermark: Instant | None = None
     latest: Instant = 0
-    upcoming: Instant | None = None
+    clock: Instant | None = None
 
     def written(self) -> str:
-        """Answer the note as text; nothing where nothing is known, no `upcoming` where it says no more than the watermark."""
-        if self.watermark is None and self.upcoming is None:
+        """Answer the note as text; nothing where nothing is known, no clock where it stands at the watermark."""
+        if self.watermark is None:
             return ""
-        watermark = "-" if self.watermark is None else self.watermark
-        return f"{watermark} {self.latest}" if self.upcoming in (None, self.watermark) else f"{watermark} {self.latest} {self.upcoming}"
+        plain = f"{self.watermark} {self.latest}"
+        return plain if self.clock in (None, self.watermark) else f"{plain} {self.clock}"
 
 
 def read_note(text: str) -> Note:
-    """Read a note, also one of a version that knew nothing of `upcoming`."""
-    if not text:
-        return Note()
-    watermark, latest, *upcoming = text.split()
-    return Note(None if watermark == "-" else int(watermark), int(latest), int(upcoming[0]) if upcoming else None)
+    """Read a note, also one of a version that knew nothing of the clock."""
+    return Note(*[int(number) for number in text.split()])
 
 
 class _Behind(NamedTuple):
     """An intake that has not read all there is, and what may be counted on."""
 
-    upcoming: Instant
+    clock: Instant
     tp: TopicPartition
     position: Position | None
     watermark: Instant | None
 
     def limit(self, hold: Duration) -> Instant:
         """How far others may go."""
-        return max(self.upcoming, self.watermark + hold if self.watermark is not None else 0)
+        return max(self.clock, self.watermark + hold if self.watermark is not None else 0)
 
 
 class Pace:
@@ -98,21 +95,24 @@ class Pace:
         self._pauses = 0
         self._given_up: dict[TopicPartition, Position | None] = {}
 
-    async def refresh(self) -> None:
-        """Look again before something new is taken, if a partition that was not behind may be by now."""
-        holds_s = 0 if self._is_recording else min(LOOK_HOLDS_S, self.hold / SECOND)
-        if self._sees_idle and (self._looked is None or self._seconds() - self._looked >= holds_s):
-            await self._look()
+    async def refresh(self, wanted: Instant) -> None:
+        """Look again before something new is taken that may reach as far as `wanted`, if the last look does not say that it may.
 
-    async def reaches(self, instant: Instant, *, soon: Instant = 0, is_end: bool = False) -> bool:
-        """Answer whether it is worth while to go on: time may go as far as `instant`, and, with `is_end`, a recording may end.
-
-        To go on to `soon`, where a record waits, is worth while for the slowest of all, for whom the others wait. Looks when it must;
-        while the answer is no, patience with the slowest of the others wears out.
+        Nor does it when it saw a partition that was not behind and may be by now.
         """
-        if not self._allows(instant, soon, is_end=is_end):
+        holds_s = 0 if self._is_recording else min(LOOK_HOLDS_S, self.hold / SECOND)
+        is_stale = self._looked is None or self._seconds() - self._looked >= holds_s
+        if self._others and (self.until < wanted or (self._sees_idle and is_stale)):
             await self._look()
-        if self._allows(instant, soon, is_end=is_end):
+
+    async def reaches(self, instant: Instant, *, is_end: bool = False) -> bool:
+        """Answer whether time may be said to have come to `instant`, and, with `is_end`, whether a recording may end. Looks when it must.
+
+        While the answer is no, patience with the slowest of the others wears out.
+        """
+        if not self._allows(instant, is_end=is_end):
+            await self._look()
+        if self._allows(instant, is_end=is_end):
             self._waits_for = None
             return True
         self._lose_patience()
@@ -124,11 +124,8 @@ class Pace:
         self._pauses += 1
         await self._rest(pause)
 
-    def _allows(self, instant: Instant, soon: Instant, *, is_end: bool) -> bool:
-        if is_end and not self._are_all_heard:
-            return False
-        is_slowest = self._slowest is None or soon <= self._slowest.upcoming
-        return instant <= self.until or (is_slowest and 0 < soon <= self.until)
+    def _allows(self, instant: Instant, *, is_end: bool) -> bool:
+        return instant <= self.until and (self._are_all_heard or not is_end)
 
     async def _look(self) -> None:
         looked, behind = self._seconds(), list[_Behind]()
@@ -144,7 +141,7 @@ class Pace:
             self._pauses = 0
         self.until = until
         self._are_all_heard = all(one.watermark is not None for one in behind)
-        self._slowest = min(behind, default=None, key=lambda one: (one.upcoming, one.tp))
+        self._slowest = min(behind, default=None, key=lambda one: (one.clock, one.tp))
         self._sees_idle, self._looked = len(behind) < len(self._others), looked
 
     def _lose_patience(self) -> None:
@@ -163,8 +160,8 @@ class Pace:
 
 def _behind(tp: TopicPartition, position: Position | None) -> _Behind:
     note = read_note(position.note) if position is not None else Note()
-    upcoming = note.upcoming if note.upcoming is not None else note.watermark
-    return _Behind(upcoming or 0, tp, position, note.watermark)
+    clock = note.clock if note.clock is not None else note.watermark
+    return _Behind(clock or 0, tp, position, note.watermark)
 
 
 def hold_of(max_hold: Duration) -> Duration:
