@@ -108,6 +108,11 @@ class IntakeTask:
         await self._writer.close()
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether it must wait for others before it may say how far its own time has come."""
+        return self._ahead is not None
+
+    @property
     def place(self) -> str:
         """Where in the log it stands, for messages."""
         return f"{self._name} offset {self.position}"
@@ -189,6 +194,7 @@ class IntakeTask:
         self._digest = control.digest
         self._pace.hold = hold_of(control.rules.time.max_hold)
         self._note, note = position.note, read_note(position.note)
+        self._ahead = _unsaid(note.watermark, note.clock)
         self._intake = Intake(
             self._name,
             control,
@@ -234,8 +240,7 @@ class IntakeTask:
     async def _commit(self, output: IntakeOutput) -> None:
         """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
         note = Note(output.watermark, output.latest, output.clock).written()
-        is_ahead = output.watermark is not None and output.clock is not None and output.watermark < output.clock
-        self._ahead = output.clock if is_ahead else None
+        self._ahead = _unsaid(output.watermark, output.clock)
         if not output.frames and not output.dead_letters and output.position == self.position and note == self._note:
             return
         started = time.perf_counter()
@@ -254,6 +259,11 @@ class IntakeTask:
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))
         self._limits.note(limits_of(output.counts))
+
+
+def _unsaid(watermark: Instant | None, clock: Instant | None) -> Instant | None:
+    """Answer the clock where that is ahead of what was said."""
+    return clock if watermark is not None and clock is not None and watermark < clock else None
 
 
 def _parts(batch: Batch) -> list[_Part]:

@@ -1,7 +1,7 @@
-"""Pace: how far an intake may go ahead of the others, so that a backlog over several raw partitions is judged as one over a single one.
+"""Pace: how much of its time an intake may say, so that a backlog over several raw partitions is judged as one over a single one.
 
-A machine waits for a source only while that lags the furthest by less than `max_hold`. So nobody may be further than that ahead of an
-intake that is *behind* (stands below the end of its partition), unless everything that is still to come from there is later anyway.
+A machine waits for a source only while that lags the furthest by less than `max_hold`. So nobody may say a time further than that ahead of
+an intake that is *behind* (stands below the end of its partition), unless whatever is still to come from there is later anyway.
 All are told by what all commit. Why it is enough, and cannot stall: docs/decisions/0007-pace.md.
 """
 
@@ -56,14 +56,14 @@ class _Behind(NamedTuple):
     watermark: Instant | None
 
     def limit(self, hold: Duration) -> Instant:
-        """How far others may go."""
+        """The time that others may say."""
         return max(self.clock, self.watermark + hold if self.watermark is not None else 0)
 
 
 class Pace:
     """What one intake knows of the `others` and their group's positions. `hold` is to be set before the first look.
 
-    `until` is how far the last look lets it go. `seconds` answers real seconds that only grow; `rest` waits so many of them.
+    `until` is the time that it may say by the last look. `seconds` answers real seconds that only grow; `rest` waits so many of them.
     """
 
     def __init__(
@@ -165,5 +165,5 @@ def _behind(tp: TopicPartition, position: Position | None) -> _Behind:
 
 
 def hold_of(max_hold: Duration) -> Duration:
-    """Answer how far ahead of an intake that is behind others may go: what machines wait for, less what clocks of hosts may differ by."""
+    """Answer how far ahead of an intake that is behind others may be: what machines wait for, less what clocks of hosts may differ by."""
     return max_hold * 4 // 5

@@ -221,7 +221,7 @@ class Worker:
         if len(self._correlates) < len(self._domains) or not self._intakes:
             return False
         for tp, intake in self._intakes.items():
-            if intake.position < (await self._log.bounds(tp))[1]:
+            if intake.is_ahead or intake.position < (await self._log.bounds(tp))[1]:
                 return False
         for partition, correlate in self._correlates.items():
             end = (await self._log.bounds(TopicPartition(self._topics.frames, partition)))[1]
