@@ -84,7 +84,10 @@ class Lifecycle:
         for row, (fingerprint, status, count, first) in enumerate(columns):
             alert = alerts.get(fingerprint)
             if alert is None or not alert.is_steady or status != PLAIN_FIRING:
-                self._wait(frame, row, alert)
+                if alert is None and row not in frame.news:
+                    self._pass_over(frame, row, position)
+                else:
+                    self._wait(frame, row, alert)
                 continue
             last = alert.last_seen
             if first > last + alert.expiry:
@@ -181,6 +184,13 @@ class Lifecycle:
         alert.look(changed, alert.annotations)
         self.noted.append(alert)
         return 1
+
+    def _pass_over(self, frame: Frame, row: int, position: Instant) -> None:
+        """Count as late a row of an alert that was forgotten since its source described it: one so far behind that nobody waits for it."""
+        extra = frame.extras.get(row, _NOTHING)
+        effect = extra.effect if extra.effect is not None else frame.firsts[row]
+        assert effect <= position, "an unknown fingerprint came without labels: intake and correlate disagree on what was sent"
+        self.verdicts[Verdict.LATE] += frame.counts[row]
 
     def _wait(self, frame: Frame, row: int, alert: Alert | None) -> None:
         """Queue a row that may be a turn. An alert seen for the first time is remembered at once, with the labels its row brought."""

@@ -313,8 +313,8 @@ class Machine:
             if incident is not None and self.book.is_unfinished(incident):
                 incident.has_lost = True
                 listed = listed_members(incident)
-                is_its_last = alert.incident == identifier and alert.reason is None
-                if alert.fingerprint in listed and (is_its_last or alert.fingerprint not in incident.gone):
+                is_last_there = alert.incident == incident.id and alert.reason is None
+                if alert.fingerprint in listed and (is_last_there or alert.fingerprint not in incident.gone):
                     incident.gone[alert.fingerprint] = Gone(alert.labels, alert.entity, alert.started, alert.ended)
                     incident.gone = {fingerprint: gone for fingerprint, gone in incident.gone.items() if fingerprint in listed}
                     self.book.touch(incident)
@@ -334,9 +334,11 @@ class Machine:
     # Guesses: pending documents for turns that are not judged yet
 
     def _guess_arrivals(self) -> None:
+        """Guess what the turns that just came will be, for people wait; not in a backlog, where sources run far ahead of time."""
+        furthest = self.sources.now + self.sources.max_hold
         for turn in self.lifecycle.arrived:
             alert = self.lifecycle.alerts.get(turn.fingerprint)
-            if alert is None or not alert.waiting or turn.effect <= self.position or turn.status != Status.FIRING:
+            if alert is None or not alert.waiting or not self.position < turn.effect <= furthest or turn.status != Status.FIRING:
                 continue
             if alert.state is AlertState.RESOLVED and alert.guess is None and turn.at > alert.ended:
                 self._guess(alert, turn.effect)
