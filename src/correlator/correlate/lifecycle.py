@@ -84,7 +84,10 @@ class Lifecycle:
         for row, (fingerprint, status, count, first) in enumerate(columns):
             alert = alerts.get(fingerprint)
             if alert is None or not alert.is_steady or status != PLAIN_FIRING:
-                self._wait(frame, row, alert)
+                if alert is None and row not in frame.news:
+                    self._pass_over(frame, row, position)
+                else:
+                    self._wait(frame, row, alert)
                 continue
             last = alert.last_seen
             if first > last + alert.expiry:
@@ -182,6 +185,13 @@ class Lifecycle:
         self.noted.append(alert)
         return 1
 
+    def _pass_over(self, frame: Frame, row: int, position: Instant) -> None:
+        """Count as late a row of an alert that was forgotten since its source described it: one so far behind that nobody waits for it."""
+        extra = frame.extras.get(row, _NOTHING)
+        effect = extra.effect if extra.effect is not None else frame.firsts[row]
+        assert effect <= position, "an unknown fingerprint came without labels: intake and correlate disagree on what was sent"
+        self.verdicts[Verdict.LATE] += frame.counts[row]
+
     def _wait(self, frame: Frame, row: int, alert: Alert | None) -> None:
         """Queue a row that may be a turn. An alert seen for the first time is remembered at once, with the labels its row brought."""
         news = frame.news.get(row)
@@ -252,6 +262,11 @@ class Lifecycle:
 
     def _refresh(self, alert: Alert, ats: list[Instant], position: Instant) -> None:
         """Note firing times of a firing alert, keeping those that a resolve might still fall between."""
+        if ats[-1] <= position and not alert.recent and alert.last_seen <= ats[0] and (len(ats) == 1 or ats == sorted(ats)):
+            if ats[-1] > alert.last_seen:
+                alert.before = max(alert.before, alert.last_seen if len(ats) == 1 else ats[-2])
+                alert.last_seen = ats[-1]
+            return
         known = sorted({*alert.recent, *ats, alert.last_seen})
         alert.last_seen = known.pop()
         older = [at for at in known if at <= position]

@@ -25,7 +25,7 @@ from correlator.intake.identify import fingerprint_of
 from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Normaliser, Statement, judge, service_flag
 from correlator.intake.route import Router
 from correlator.model.event import Flag, Refusal, Rejection
-from correlator.model.instant import DAY, Instant
+from correlator.model.instant import DAY, NEVER, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
 
@@ -121,7 +121,8 @@ class IntakeCounts(msgspec.Struct):
 class IntakeOutput(msgspec.Struct):
     """The effects of one step. `position` is the offset to commit; `frames` pairs a frames partition with a frame.
 
-    `watermark` is the largest arrival believed, `latest` the largest event time forwarded: some sources' clocks run ahead.
+    `watermark` is how far time was said to have come, `clock` the largest arrival believed: later where the step was not allowed to say so.
+    `latest` is the largest event time forwarded: some sources' clocks run ahead.
     """
 
     frames: list[tuple[int, Frame]]
@@ -130,6 +131,7 @@ class IntakeOutput(msgspec.Struct):
     watermark: Instant | None
     latest: Instant
     counts: IntakeCounts
+    clock: Instant | None = None
 
 
 class _Reading(msgspec.Struct):
@@ -143,7 +145,8 @@ class _Reading(msgspec.Struct):
 class Intake:
     """The intake of one raw partition. `source` names it in frames; `is_recording` says that items bring their own arrival.
 
-    `position`, `watermark` and `latest` are those of the last output that was committed; a new partition has none.
+    `position`, `watermark`, `clock` and `latest` are those of the last output that was committed; a new partition has none. A clock that is
+    left out stands at the watermark.
     """
 
     def __init__(
@@ -154,13 +157,16 @@ class Intake:
         form: Format = Format.AUTO,
         is_recording: bool = False,
         watermark: Instant | None = None,
+        clock: Instant | None = None,
         latest: Instant = 0,
         position: int = 0,
     ) -> None:
         self.source = source
         self._form = form
         self._is_recording = is_recording
-        self._clock: ArrivalClock[_Reading] = ArrivalClock(watermark)
+        self._clock: ArrivalClock[_Reading] = ArrivalClock(clock if clock is not None else watermark)
+        self._reached, self._watermark = self._clock.now, watermark
+        self._until: Instant = NEVER
         self._position = position
         self._latest = latest
         self._normaliser = Normaliser(is_recording=is_recording)
@@ -176,12 +182,17 @@ class Intake:
         self._is_partial = bool(control.rules.identity.only or control.rules.identity.ignore)
         gap = control.rules.shortest_expiry
         self._builders = [FrameBuilder(source=self.source, digest=self._digest, longest_gap=gap) for _ in self._router.domains]
-        self._said = [self._clock.now or 0] * len(self._builders)
+        self._said = [self._watermark] * len(self._builders)
         self._forget()
 
-    def step(self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None = None) -> IntakeOutput:
-        """Take one batch of records; `timestamps` are the records' own arrivals, needed unless the topic is a recording."""
-        output = self._output()
+    def step(
+        self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None = None, *, until: Instant = NEVER
+    ) -> IntakeOutput:
+        """Take one batch of records; `timestamps` are the records' own arrivals, needed unless the topic is a recording.
+
+        All are forwarded, but time is said to have come no further than `until`: machines must not wait for what nobody else has yet.
+        """
+        output = self._output(until)
         for start in range(0, len(values), FRAME_ITEMS):
             part = slice(start, start + FRAME_ITEMS)
             taken = self._step_native if self._is_native_road else self._step_any
@@ -193,9 +204,19 @@ class Intake:
 
     def refuse(self, offset: int, value: bytes, fault: str) -> IntakeOutput:
         """Set aside a record on which `step` itself failed: it becomes a dead letter, whatever it holds."""
-        output = self._output()
+        output = self._output(self._until)
         self._offer(_Reading(offset, [], DeadLetter(value, offset, [Refusal(Rejection.FAULT, fault)])), size=len(value), output=output)
         self._position = offset + 1
+        return self._finish(output)
+
+    def say(self, until: Instant) -> IntakeOutput:
+        """Say how far time has come, but no further than `until`."""
+        return self._finish(self._output(until))
+
+    def decide(self, until: Instant = NEVER) -> IntakeOutput:
+        """Decide what is in doubt by the witnesses there are: no others will come."""
+        output = self._output(until)
+        self._accept_all(self._clock.end(), output)
         return self._finish(output)
 
     def end(self) -> IntakeOutput:
@@ -208,26 +229,30 @@ class Intake:
             self._say(FrameKind.END, max(self._clock.now, self._latest) + self._reorder + settle, output)
         return self._finish(output)
 
-    def tick(self, now: Instant) -> IntakeOutput:
-        """Say that the input was read to its end at this instant (a live clock's): silence moves time."""
-        output = self._output()
+    def tick(self, now: Instant, *, until: Instant = NEVER) -> IntakeOutput:
+        """Say that the input was read to its end at this instant (a live clock's): silence moves time, though no further than `until`."""
+        output = self._output(until)
         self._accept_all(self._clock.witness(now), output)
         self._cut_all(output)
-        self._say(FrameKind.TICK, now, output)
+        self._reached = self._clock.now
+        if now <= until:
+            self._watermark = now
+            self._say(FrameKind.TICK, now, output)
         return self._finish(output)
 
     @property
     def _is_native_road(self) -> bool:
         return self._form in (Format.AUTO, Format.NATIVE)
 
-    def _output(self) -> IntakeOutput:
+    def _output(self, until: Instant = NEVER) -> IntakeOutput:
+        self._until = until
         return IntakeOutput([], [], self._position, None, self._latest, IntakeCounts())
 
     def _finish(self, output: IntakeOutput) -> IntakeOutput:
         self._cut_all(output)
         self._say_time(output)
         output.position = self._clock.first_held.offset if self._clock.is_in_doubt else self._position
-        output.watermark, output.latest = self._clock.now, self._latest
+        output.watermark, output.clock, output.latest = self._watermark, self._clock.now, self._latest
         output.counts.ids_forgotten, self._normaliser.ids_forgotten = self._normaliser.ids_forgotten, 0
         output.counts.doubts_forced, self._clock.forced = self._clock.forced, 0
         if len(self._track_by_labels) > TRACKS_MOST or self._track_bytes > TRACK_BYTES_MOST:
@@ -290,17 +315,17 @@ class Intake:
                             news = News(track.content, _ENCODE(said.annotations), said.value)
                         self._start_row(track, status, at, news=news)
                         if builder.is_full:
-                            clock.now = now
+                            clock.now = self._reached = now
                             self._cut_all(output)
                     continue
             if small:
-                clock.now = now
+                clock.now = self._reached = now
             taken -= 1
             self._take(value, offset, stamp, output=output)
             now, small = clock.now or 0, _SMALL_RECORD if self._is_certain else 0
             oldest, newest = now - lag_most, now + STEP
         if small:
-            clock.now = now
+            clock.now = self._reached = now
         output.counts.received += taken
         output.counts.forwarded += taken
         output.counts.flagged.update({Flag(flags): count for flags, count in flagged.items()})
@@ -334,6 +359,8 @@ class Intake:
             self._accept(reading, now, output)
 
     def _accept(self, reading: _Reading, now: Instant, output: IntakeOutput) -> None:
+        if reading.statements:
+            self._reached = now
         if reading.dead_letter is not None:
             output.dead_letters.append(reading.dead_letter)
             for refusal in reading.dead_letter.refusals:
@@ -412,11 +439,16 @@ class Intake:
         return track
 
     def _cut_all(self, output: IntakeOutput) -> None:
+        watermark = self._sayable()
         for partition, builder in enumerate(self._builders):
-            frame = builder.finish(self._clock.now or 0)
+            frame = builder.finish(watermark)
             if frame is not None:
-                self._latest, self._said[partition] = max(self._latest, *frame.lasts), frame.watermark
+                self._latest, self._said[partition] = max(self._latest, *frame.lasts), watermark
                 output.frames.append((partition, frame))
+
+    def _sayable(self) -> Instant:
+        """How far time may be said to have come; a time that was said is never taken back."""
+        return max(self._watermark or 0, min(self._reached or 0, self._until))
 
     def _say(self, kind: FrameKind, watermark: Instant, output: IntakeOutput) -> None:
         for partition in range(len(self._builders)):
@@ -424,9 +456,14 @@ class Intake:
             output.frames.append((partition, Frame(kind, self.source, watermark, self._digest)))
 
     def _say_time(self, output: IntakeOutput) -> None:
-        """Tell the domains that got no rows how far time has come: a partition that is silent to them would hold them back."""
-        now = self._clock.now or 0
+        """Tell the domains that got no rows how far time has come: a partition that is silent to them would hold them back.
+
+        The first time all are told, if only that there is such a source: they must not end without it.
+        """
+        if self._reached is None:
+            return
+        now = self._watermark = self._sayable()
         for partition, said in enumerate(self._said):
-            if said < now and len(self._said) > 1:
+            if said is None or said < now:
                 self._said[partition] = now
                 output.frames.append((partition, Frame(FrameKind.ROWS, self.source, now, self._digest)))

@@ -349,6 +349,14 @@ METRICS: Final = (
         (Label("standing", _words(Standing)),),
     ),
     Metric(
+        "partitions_given_up_total",
+        Kind.COUNTER,
+        Unit.PARTITIONS,
+        "Times that an intake went on without a raw partition that had a backlog and did not move for 30 s.",
+        "Above 0: nobody reads that partition, or its records cannot be decided. What it brings later is judged too late.",
+        Chapter.TIME,
+    ),
+    Metric(
         "ticks_ignored_total",
         Kind.COUNTER,
         Unit.TICKS,

@@ -99,6 +99,10 @@ class Telemetry:
         """Count raw records that were deleted before they were read."""
         self._counter("records_lost_total").inc(records)
 
+    def partition_given_up(self) -> None:
+        """Count a raw partition that stood still for so long that another intake goes on without it."""
+        self._counter("partitions_given_up_total").inc()
+
     def on_reload(self, reload: Reload) -> None:
         """Count one wish to take rules and topology anew, by what came of it."""
         self._counter("reloads_total", reload).inc()

@@ -182,9 +182,15 @@ class Worker:
             is_recording=topic.arrival == "item",
             caution=self._cautions[tp],
             telemetry=self._telemetry,
+            others=[other for other in self._paced_with(topic) if other != tp],
         )
         self._intakes[tp] = task
         return task
+
+    def _paced_with(self, topic: TopicSettings) -> list[TopicPartition]:
+        """Answer the raw partitions that keep pace with a topic's: live ones wait for no recording."""
+        alike = [one for one in self._settings.topics if one.arrival == topic.arrival]
+        return [TopicPartition(self._topics.raw(one.name), number) for one in alike for number in range(one.partitions)]
 
     def _correlate(self, partition: int) -> Task:
         task = CorrelateTask(
@@ -215,7 +221,7 @@ class Worker:
         if len(self._correlates) < len(self._domains) or not self._intakes:
             return False
         for tp, intake in self._intakes.items():
-            if intake.position < (await self._log.bounds(tp))[1]:
+            if intake.is_ahead or intake.position < (await self._log.bounds(tp))[1]:
                 return False
         for partition, correlate in self._correlates.items():
             end = (await self._log.bounds(TopicPartition(self._topics.frames, partition)))[1]
