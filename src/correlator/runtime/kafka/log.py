@@ -23,6 +23,9 @@ _EARLIEST, _LATEST = -2, -1
 class KafkaLog:
     """The log of a Kafka cluster. Belongs to one event loop; any number of processes may have one."""
 
+    instance: str | None = None
+    """The id of a static member of groups; measured and not used (docs/decisions/0008)."""
+
     def __init__(self, access: Access, client: Client, *, replication: int | None, transaction_ms: int, patience_ms: int) -> None:
         self.access = access
         self.transaction_ms = transaction_ms
@@ -154,7 +157,7 @@ class KafkaLog:
 
     def membership(self, group: str, stages: Sequence[Sequence[TopicPartition]]) -> KafkaMembership:
         """See `Log.membership`."""
-        return KafkaMembership(self, group, stages)
+        return KafkaMembership(self, group, stages, instance=self.instance)
 
     def writer(self, transactional_id: str | None) -> KafkaWriter:
         """See `Log.writer`."""
