@@ -2,7 +2,8 @@
 
 A publisher keeps a little load on 8 raw partitions of 4 domains; workers join, leave, are killed and restarted one after the other.
 Output is what is committed: the longest time for which the position of a partition stood still, of raw and of frames partitions.
-`--static` starts them with a `group.instance.id`, so that who leaves says nothing and finds its share when it comes back.
+`--static` starts them with a `group.instance.id`, as the supervisor does: who is killed and started again finds its share at once.
+`--silent` leaves without a LeaveGroup, as Kafka's own static members do.
 """
 
 import argparse
@@ -39,7 +40,12 @@ _PROGRAM: Final = """
 import sys
 from correlator.cli import main
 from correlator.runtime.kafka import KafkaLog
-KafkaLog.instance = sys.argv[1] or None
+if sys.argv.pop(2) == "silent":
+    from correlator.runtime.kafka.membership import KafkaMembership
+    async def _leave(self): await self._client.close()
+    KafkaMembership._leave = _leave
+_opened = KafkaLog.open
+KafkaLog.open = lambda access, **options: _opened(access, **(options | {"instance": sys.argv[1] or None}))
 main(sys.argv[2:])
 """
 
@@ -88,7 +94,8 @@ class Watch:
 class Joining:
     """Workers over one broker, and what their coming and going costs."""
 
-    def __init__(self, folder: Path, address: str, *, is_static: bool) -> None:
+    def __init__(self, folder: Path, address: str, *, is_static: bool, is_silent: bool) -> None:
+        self._is_silent = is_silent
         self._folder = folder
         self._address = address
         self._is_static = is_static
@@ -113,6 +120,9 @@ class Joining:
             await self._phase(watch, "one is killed (-9)", seconds=AFTER_KILL_S)
             await self._start("b")
             await self._phase(watch, "it is back")
+            await self._kill("b")
+            await self._start("b")
+            await self._phase(watch, "killed, started at once", seconds=AFTER_KILL_S)
             for name in "ab":
                 await self._stop(name)
                 await self._start(name)
@@ -131,7 +141,18 @@ class Joining:
     async def _start(self, name: str) -> None:
         instance = name if self._is_static else ""
         config = str(self._folder / "settings.yaml")
-        command = (sys.executable, "-c", _PROGRAM, instance, "run", "--config", config, "--listen", "off")
+        command = (
+            sys.executable,
+            "-c",
+            _PROGRAM,
+            instance,
+            "silent" if self._is_silent else "",
+            "run",
+            "--config",
+            config,
+            "--listen",
+            "off",
+        )
         process = await asyncio.create_subprocess_exec(*command, stderr=PIPE)
         self._workers[name] = process
         assert process.stderr is not None
@@ -197,9 +218,9 @@ async def _watching(log: KafkaLog) -> AsyncIterator[Watch]:
         yield watch
 
 
-async def _measure(*, is_static: bool) -> None:
+async def _measure(*, is_static: bool, is_silent: bool) -> None:
     with TemporaryDirectory() as folder, running() as broker:
-        joining = Joining(Path(folder), broker.address, is_static=is_static)
+        joining = Joining(Path(folder), broker.address, is_static=is_static, is_silent=is_silent)
         try:
             await joining.run()
         finally:
@@ -210,7 +231,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="loadtest.joining", description=__doc__)
     parser.add_argument("--static", action="store_true", help="static members")
-    asyncio.run(_measure(is_static=parser.parse_args().static))
+    parser.add_argument("--silent", action="store_true", help="leave without a word")
+    chosen = parser.parse_args()
+    asyncio.run(_measure(is_static=chosen.static, is_silent=chosen.silent))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ _logger: Final = logging.getLogger(__name__)
 @click.option("--listen", metavar="HOST:PORT", help="Address of /metrics and health instead of the settings' own; 'off' for none.")
 @click.option("--until-idle", is_flag=True, help="Stop when all that was published is judged.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end.")
+@click.option("--of", hidden=True, help="The name of the supervisor that started this worker.")
 @click.option("--worker", type=click.IntRange(min=0), hidden=True, help="Be this worker of a supervisor.")
 def run(
     *,
@@ -52,6 +53,7 @@ def run(
     listen: str | None,
     until_idle: bool,
     as_json: bool,
+    of: str | None,
     worker: int | None,
 ) -> None:
     """Read events, correlate them, and write incidents, until SIGTERM or Ctrl-C.
@@ -75,7 +77,13 @@ def run(
             options = _options(config, rules, topology) + (["--until-idle"] if until_idle else [])
             events, cpu = supervised(settings, options, workers, listen=listen)
         else:
-            events, cpu = _worked(_Run(settings, files, worker=worker), embedded, control, listen=listen, until_idle=until_idle)
+            events, cpu = _worked(
+                _Run(settings, files, worker=worker, instance=None if worker is None else f"{of}-{worker}"),
+                embedded,
+                control,
+                listen=listen,
+                until_idle=until_idle,
+            )
     if as_json:
         click.echo(json_line({"events": events, "cpu_s": round(cpu, 4)}))
 
@@ -129,10 +137,11 @@ def _tell_rules(control: Control) -> None:
 class _Run:
     """One service from open to close; with a number it is one worker of a supervisor."""
 
-    def __init__(self, settings: Settings, files: _Files, *, worker: int | None) -> None:
+    def __init__(self, settings: Settings, files: _Files, *, worker: int | None, instance: str | None) -> None:
         self._settings = settings
         self._files = files
         self._worker = worker
+        self._instance = instance
         if worker is not None:
             count_as(worker)
         self._telemetry = Telemetry()
@@ -144,7 +153,7 @@ class _Run:
         return int(self._telemetry.registry.get_sample_value("correlator_items_received_total") or 0)
 
     async def run(self, embedded: Path | None, control: Control, *, listen: str, until_idle: bool) -> None:
-        async with opened_log(self._settings, embedded, patient=self._worker is not None) as log:
+        async with opened_log(self._settings, embedded, instance=self._instance) as log:
             worker, hangup = Worker(log, self._settings, control, telemetry=self._telemetry, readiness=self._readiness), asyncio.Event()
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, worker.stop.set)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
+from uuid import uuid4
 
 from starlette.types import ASGIApp
 
@@ -36,7 +37,7 @@ async def _supervised(settings: Settings, options: Sequence[str], workers: int, 
     async with opened_log(settings, None):
         pass  # brokers that cannot be reached, or do not let us in, are told once and not by each worker
     readiness = Readiness()
-    command = (sys.executable, "-m", "correlator", "run", *options, "--listen", "off", "--worker")
+    command = (sys.executable, "-m", "correlator", "run", *options, "--listen", "off", "--of", uuid4().hex, "--worker")
     supervisor = Supervisor(command, workers, folder=folder, readiness=readiness)
     registry = registry_of(folder, supervisor.pids)
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -24,7 +24,7 @@ class KafkaLog:
     """The log of a Kafka cluster. Belongs to one event loop; any number of processes may have one."""
 
     instance: str | None = None
-    """The id of a static member of groups; measured and not used (docs/decisions/0008)."""
+    """Who this client is in groups, if a process that ends may come back as the same one: it then gets its share back at once."""
 
     def __init__(self, access: Access, client: Client, *, replication: int | None, transaction_ms: int, patience_ms: int) -> None:
         self.access = access
@@ -38,7 +38,13 @@ class KafkaLog:
 
     @classmethod
     async def open(
-        cls, access: Access, *, replication: int | None = None, transaction_ms: int = TRANSACTION_MS, patience_ms: int = PATIENCE_MS
+        cls,
+        access: Access,
+        *,
+        replication: int | None = None,
+        instance: str | None = None,
+        transaction_ms: int = TRANSACTION_MS,
+        patience_ms: int = PATIENCE_MS,
     ) -> "KafkaLog":
         """Find the brokers. Topics are created with `replication` replicas, or with three where there are as many brokers.
 
@@ -47,7 +53,9 @@ class KafkaLog:
         """
         client = Client(access)
         await client.open()
-        return cls(access, client, replication=replication, transaction_ms=transaction_ms, patience_ms=patience_ms)
+        log = cls(access, client, replication=replication, transaction_ms=transaction_ms, patience_ms=patience_ms)
+        log.instance = instance
+        return log
 
     async def close(self) -> None:
         """See `Log.close`."""
