@@ -84,13 +84,14 @@ class IntakeTask:
         self.waiting_since: Instant | None = None
         """When the oldest record was appended that is not finished, None when all are."""
         self._end = 0
+        self._is_leaving = False
 
     async def run(self) -> None:
         """Fence older writers, go where they stood, and take batch after batch."""
         await self._writer.start()
         await self._resume()
         self._ticked = self._clock()
-        while True:
+        while not self._is_leaving:
             await self._follow_control()
             if self._ahead is not None:
                 await self._catch_up(self._ahead)
@@ -100,6 +101,10 @@ class IntakeTask:
                 await self._take_more()
             if self._reader.position >= self._end and not self._parts:
                 self.waiting_since = None
+
+    def leave(self) -> None:
+        """Stop behind the batch in hand: the partition is somebody else's now."""
+        self._is_leaving = True
 
     async def close(self) -> None:
         """Let go of reader and writer."""

@@ -55,6 +55,15 @@ class Kind(Word):
     HISTOGRAM = "histogram"
 
 
+class Together(Word):
+    """How the gauges of several workers make one, in prometheus_client's words: those of workers that ended do not count."""
+
+    SUM = "livesum"
+    MOST = "livemax"
+    LEAST = "livemin"
+    LATEST = "livemostrecent"
+
+
 class Unit(Word):
     """What a metric counts or measures; only base units, and those of measure also end the name."""
 
@@ -108,6 +117,7 @@ class Metric(msgspec.Struct, frozen=True):
     chapter: Chapter
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
+    together: Together = Together.SUM
 
     @property
     def full_name(self) -> str:
@@ -255,6 +265,14 @@ METRICS: Final = (
         _DURATIONS,
     ),
     Metric(
+        "fences_total",
+        Kind.COUNTER,
+        Unit.TIMES,
+        "How often a partition turned out to be another worker's while we worked on it; it does again what was in flight.",
+        "Some where workers join, leave or freeze. Growing without that: somebody else writes under our prefix.",
+        Chapter.WORK,
+    ),
+    Metric(
         "reloads_total",
         Kind.COUNTER,
         Unit.RELOADS,
@@ -270,6 +288,7 @@ METRICS: Final = (
         "1 while `/-/ready` says yes, 0 while it says no; its text says why.",
         "0 for minutes: a long restore, a log that cannot be reached, commits that fail, or a backlog near its retention.",
         Chapter.WORK,
+        together=Together.LEAST,
     ),
     Metric(
         "lag_records",
@@ -288,6 +307,7 @@ METRICS: Final = (
         "Past half of `log_retention.raw` or `log_retention.frames` the service is not ready: records may go before they are read.",
         Chapter.WORK,
         (_STAGE,),
+        together=Together.MOST,
     ),
     Metric(
         "state_rows",
@@ -321,6 +341,7 @@ METRICS: Final = (
         "Time that the last restore took, frames judged again included.",
         "How long a takeover keeps incidents waiting.",
         Chapter.STATE,
+        together=Together.LATEST,
     ),
     Metric(
         "restore_rows",
@@ -329,6 +350,7 @@ METRICS: Final = (
         "Rows read by the last restore.",
         "0 after a restart that should have found state: it reads another log, or another prefix.",
         Chapter.STATE,
+        together=Together.LATEST,
     ),
     Metric(
         "limits_met_total",
@@ -372,6 +394,7 @@ METRICS: Final = (
         "Two versions for long: a roll-out is stuck.",
         Chapter.BUILD,
         (Label("version", most=1),),
+        together=Together.MOST,
     ),
 )
 """All metrics of the service."""

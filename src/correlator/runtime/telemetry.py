@@ -4,9 +4,8 @@ A worker reports once a batch, never once an item; whoever measures passes secon
 fact (`on_intake`, `on_verdicts`, `on_decision`) are called after the commit that made it true: what was thrown away was never counted.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version as installed_version
-from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
@@ -15,6 +14,7 @@ from prometheus_client.metrics_core import Metric as Family
 from correlator.intake.pipeline import IntakeCounts
 from correlator.model.event import Flag, Verdict
 from correlator.model.incident import IncidentState, Why
+from correlator.runtime.counting import is_counted_together
 from correlator.runtime.limits import Limit, limits_of
 from correlator.runtime.metrics import (
     JUDGED,
@@ -56,12 +56,13 @@ class Telemetry:
         self._metrics = {metric.name: _made(metric, self.registry) for metric in METRICS}
         self._shares: dict[Series, dict[str, float]] = {}
         self._totals: dict[str, dict[Series, int]] = {}
-        ProcessCollector(registry=self.registry)
+        if not is_counted_together():  # else the supervisor shows the processes
+            ProcessCollector(registry=self.registry)
         self._gauge("build_info", version if version is not None else installed_version("correlator")).set(1)
 
-    def ready_by(self, is_ready: Callable[[], bool]) -> None:
-        """Ask `is_ready` at every scrape whether the service is."""
-        self._gauge("ready").set_function(is_ready)
+    def ready(self, is_ready: bool) -> None:  # noqa: FBT001 - the one thing that it says
+        """Say whether the service is ready."""
+        self._gauge("ready").set(is_ready)
 
     # The funnel
 
@@ -102,6 +103,10 @@ class Telemetry:
     def partition_given_up(self) -> None:
         """Count a raw partition that stood still for so long that another intake goes on without it."""
         self._counter("partitions_given_up_total").inc()
+
+    def fenced(self) -> None:
+        """Count one partition that turned out to be another worker's."""
+        self._counter("fences_total").inc()
 
     def on_reload(self, reload: Reload) -> None:
         """Count one wish to take rules and topology anew, by what came of it."""
@@ -183,7 +188,8 @@ class Telemetry:
             self._gauge(*series).set(sum(shares.values()))
             if not shares and series[0] == "lag_records":
                 del self._shares[series]
-                self._metrics[series[0]].remove(*series[1:])
+                if not is_counted_together():  # files of values cannot lose one: it stays at 0
+                    self._metrics[series[0]].remove(*series[1:])
 
     # One series each
 
@@ -219,9 +225,6 @@ class Telemetry:
         return self._metrics[name].labels(*values) if values else self._metrics[name]
 
 
-_CLASSES: Final[dict[Kind, type[Counter | Gauge]]] = {Kind.COUNTER: Counter, Kind.GAUGE: Gauge}
-
-
 def _made(metric: Metric, registry: CollectorRegistry) -> MetricWrapperBase:
     """Make the client's object of a metric, with every series of a closed one at 0, so that a first step shows in `rate`."""
     names = [label.name for label in metric.labels]
@@ -229,8 +232,10 @@ def _made(metric: Metric, registry: CollectorRegistry) -> MetricWrapperBase:
     made: MetricWrapperBase
     if metric.kind is Kind.HISTOGRAM:
         made = Histogram(metric.full_name, metric.help, names, unit=unit, registry=registry, buckets=metric.buckets)
+    elif metric.kind is Kind.GAUGE:
+        made = Gauge(metric.full_name, metric.help, names, unit=unit, registry=registry, multiprocess_mode=metric.together.value)
     else:
-        made = _CLASSES[metric.kind](metric.full_name, metric.help, names, unit=unit, registry=registry)
+        made = Counter(metric.full_name, metric.help, names, unit=unit, registry=registry)
     if len(names) == 1 and metric.is_closed:
         for value in metric.labels[0].values:
             made.labels(value)
