@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from correlator.runtime.kafka import Access, KafkaLog
-from correlator.runtime.ports import Batch, Log, Messages, PortError, Position, Reader, TopicPartition, TopicSettings, Writer
+from correlator.runtime.ports import Batch, Log, Membership, Messages, PortError, Position, Reader, TopicPartition, TopicSettings, Writer
 
 _numbers: Final = itertools.count()
 
@@ -67,6 +67,9 @@ class _Log:
     def writer(self, transactional_id: str | None) -> Writer:
         name = None if transactional_id is None else self._prefix + transactional_id
         return _Writer(self._log.writer(name), self, self._prefix)
+
+    def membership(self, group: str, stages: Sequence[Sequence[TopicPartition]]) -> Membership:
+        return self._log.membership(self._prefix + group, [[self.place(tp) for tp in stage] for stage in stages])
 
     async def close(self) -> None:
         await self._log.close()

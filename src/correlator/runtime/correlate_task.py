@@ -64,13 +64,14 @@ class CorrelateTask:
         self.waiting_since: Instant | None = None
         """When the oldest frame was appended that is not finished, None when all are."""
         self._end = 0
+        self._is_leaving = False
         self.is_restored = False
 
     async def run(self) -> None:
         """Fence older writers, restore what they left, and take batch after batch."""
         await self._writer.start()
         await self._restore()
-        while True:
+        while not self._is_leaving:
             batch = await self._reader.poll(max_records=FRAMES_MOST, timeout_ms=POLL_MS)
             if len(batch):
                 self.waiting_since = batch.timestamps[0]
@@ -80,6 +81,10 @@ class CorrelateTask:
                 self.position = self._reader.position  # what is left were holes, such as the markers of Kafka's transactions
             if self._reader.position >= self._end:
                 self.waiting_since = None
+
+    def leave(self) -> None:
+        """Stop behind the batch in hand: the partition is somebody else's now."""
+        self._is_leaving = True
 
     async def close(self) -> None:
         """Let go of reader and writer."""

@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from correlator.model.instant import Duration, Instant
+from correlator.runtime.alone import Alone
 from correlator.runtime.database import (
     FILE_NAME,
     KEYED_CACHE_KIB,
@@ -210,6 +211,10 @@ class EmbeddedLog:
     def reader(self, tp: TopicPartition) -> "EmbeddedReader":
         """See `Log.reader`."""
         return EmbeddedReader(self, tp)
+
+    def membership(self, group: str, stages: Sequence[Sequence[TopicPartition]]) -> Alone:  # noqa: ARG002
+        """See `Log.membership`."""
+        return Alone(stages)
 
     def writer(self, transactional_id: str | None) -> "EmbeddedWriter":
         """See `Log.writer`."""

@@ -65,13 +65,14 @@ class IntakeTask:
         self.waiting_since: Instant | None = None
         """When the oldest record was appended that is not finished, None when all are."""
         self._end = 0
+        self._is_leaving = False
 
     async def run(self) -> None:
         """Fence older writers, go where they stood, and take batch after batch."""
         await self._writer.start()
         await self._resume()
         ticked = self._clock()
-        while True:
+        while not self._is_leaving:
             await self._follow_control()
             batch = await self._poll()
             now = self._clock()
@@ -85,6 +86,10 @@ class IntakeTask:
                 await self._commit(self._intake.tick(now))
             if self._reader.position >= self._end:
                 self.waiting_since = None
+
+    def leave(self) -> None:
+        """Stop behind the batch in hand: the partition is somebody else's now."""
+        self._is_leaving = True
 
     async def close(self) -> None:
         """Let go of reader and writer."""

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
 from correlator.model.instant import Duration, Instant
+from correlator.runtime.alone import Alone
 from correlator.runtime.ports import Batch, Fenced, Headers, Messages, OffsetOutOfRange, Position, Refused, TopicPartition, TopicSettings
 
 _Record = tuple[Instant, bytes | None, bytes | None, Headers]  # timestamp, key, value, headers
@@ -150,6 +151,10 @@ class MemoryLog:
     def writer(self, transactional_id: str | None) -> "MemoryWriter":
         """See `Log.writer`."""
         return MemoryWriter(self, transactional_id)
+
+    def membership(self, group: str, stages: Sequence[Sequence[TopicPartition]]) -> Alone:  # noqa: ARG002
+        """See `Log.membership`."""
+        return Alone(stages)
 
     async def close(self) -> None:
         """See `Log.close`; the records stay."""

@@ -255,6 +255,14 @@ METRICS: Final = (
         _DURATIONS,
     ),
     Metric(
+        "fences_total",
+        Kind.COUNTER,
+        Unit.TIMES,
+        "How often a partition turned out to be another worker's while we worked on it; it does again what was in flight.",
+        "Some where workers join, leave or freeze. Growing without that: somebody else writes under our prefix.",
+        Chapter.WORK,
+    ),
+    Metric(
         "reloads_total",
         Kind.COUNTER,
         Unit.RELOADS,

@@ -7,7 +7,7 @@ positions into the log together or not at all, and a writer that starts fences e
 
 # ruff: noqa: N818 - the names say what happened; that they are errors, `except` says
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -15,6 +15,8 @@ import msgspec
 from correlator.model.instant import Duration, Instant
 
 Headers = Sequence[tuple[str, bytes]]
+Share = frozenset["TopicPartition"]
+"""The partitions that one member of a group works on."""
 
 
 class PortError(Exception):
@@ -180,6 +182,22 @@ class Writer(Protocol):
         ...
 
 
+class Membership(Protocol):
+    """Tells a worker which partitions are its share of the work. It is advice: who may commit, the writers' fence decides."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others may have shares too, so that a fence means that a partition is somebody else's now."""
+        ...
+
+    async def run(self, on_share: Callable[[Share], None]) -> None:
+        """Be a member until cancelled, then leave; `on_share` is told the share, at first and whenever the group agreed anew.
+
+        Where the work is shared it is told again and again: a fenced task waits to hear that a partition is still ours.
+        Waits for a log that is away; nothing is told meanwhile. Raises Refused.
+        """
+
+
 class Log(Protocol):
     """A log of topics, shared by any number of readers and writers in any number of processes."""
 
@@ -216,6 +234,10 @@ class Log(Protocol):
 
     def writer(self, transactional_id: str | None) -> Writer:
         """Make a writer, to be started. Never waits. Only one writer of a transactional id can commit: the last that started."""
+        ...
+
+    def membership(self, group: str, stages: Sequence[Sequence[TopicPartition]]) -> Membership:
+        """Make a membership of the group that shares these partitions, to be run. Each stage is shared by itself, as evenly as can be."""
         ...
 
     async def close(self) -> None:

@@ -95,6 +95,10 @@ class Telemetry:
         """Count raw records that were deleted before they were read."""
         self._counter("records_lost_total").inc(records)
 
+    def fenced(self) -> None:
+        """Count one partition that turned out to be another worker's."""
+        self._counter("fences_total").inc()
+
     def on_reload(self, reload: Reload) -> None:
         """Count one wish to take rules and topology anew, by what came of it."""
         self._counter("reloads_total", reload).inc()

@@ -1,7 +1,8 @@
-"""The worker: all tasks of one process, supervised, with errors classed by what comes next.
+"""The worker: the tasks of one process's share of the partitions, supervised, with errors classed by what comes next.
 
 Transient: the task is thrown away and made anew after a pause. Poison, which is input on which the program fails: it is narrowed down
-to one record, which becomes a dead letter (see `runtime/caution.py`). Anything else is fatal: the worker stops and says what to do.
+to one record, which becomes a dead letter (see `runtime/caution.py`). Fenced, where workers share the log: the partition is somebody
+else's now (docs/decisions/0008). Anything else is fatal: the worker stops and says what to do.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from typing import Final, Protocol
 
 from correlator.config.settings import Settings, TopicSettings
@@ -25,14 +26,21 @@ from correlator.runtime.correlate_task import CorrelateTask
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.fatal import stopped
 from correlator.runtime.http import STARTING, Readiness
+from correlator.runtime.idleness import Idleness
 from correlator.runtime.intake_task import IntakeTask
-from correlator.runtime.ports import Log, OffsetOutOfRange, PortError, TopicPartition, Transient
+from correlator.runtime.ports import Fenced, Log, OffsetOutOfRange, PortError, Refused, Share, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import Topics
 from correlator.runtime.upkeep import Upkeep
 
 BACK_OFF_S: Final = (0.1, 0.5, 2.0, 5.0, 15.0)
 """Pauses before a failed task is made anew; the last one repeats."""
+FENCED_PAUSE_S: Final = 1.0
+"""After a fence, what the group says counts from then on: a word on its way may be older."""
+FENCES_MOST: Final = 4
+FENCES_WITHIN_S: Final = 60.0
+LEAVE_PATIENCE_S: Final = 5.0
+"""A task that was told to leave is cancelled after so long; the next owner fences it before, as a rule."""
 _IDLE_CHECK_S: Final = 0.05
 _logger: Final = logging.getLogger(__name__)
 
@@ -46,14 +54,54 @@ class Task(Protocol):
         ...
 
     async def run(self) -> None:
-        """Work until cancelled; any error ends the attempt."""
+        """Work until told to leave, or cancelled; any error ends the attempt."""
+
+    def leave(self) -> None:
+        """Stop behind the batch in hand: the partition is somebody else's now."""
 
     async def close(self) -> None:
         """Let go of what the task holds."""
 
 
+class _Place:
+    """One partition of our share: its task of the moment, which is made anew for each attempt."""
+
+    def __init__(self, name: str, make: Callable[[], Task], caution: Caution | None = None) -> None:
+        self.name = name
+        self.make = make
+        self.caution = caution
+        self.task: Task | None = None
+        self.running: asyncio.Task[None] | None = None
+        self.failures = 0
+        self.fences: list[float] = []
+        self.confirmed = asyncio.Event()
+        self._given_up: asyncio.TimerHandle | None = None
+
+    def stay(self) -> None:
+        """Take note that the group says it is ours."""
+        self.confirmed.set()
+        if self._given_up is not None:
+            self._given_up.cancel()
+            self._given_up = None
+
+    def leave(self) -> None:
+        """Let the task finish its batch, for a while."""
+        if self._given_up is not None or self.running is None:
+            return
+        self.confirmed.set()
+        self._given_up = asyncio.get_running_loop().call_later(LEAVE_PATIENCE_S, self.running.cancel)
+        if self.task is not None:
+            self.task.leave()
+
+    async def confirmation(self) -> None:
+        """Wait until the group says again whose this is: what it said a moment ago may be old."""
+        await asyncio.sleep(FENCED_PAUSE_S)
+        self.confirmed.clear()
+        await self.confirmed.wait()
+
+
 class Worker:
-    """Runs intake and correlate tasks over one log until told to stop."""
+    """Runs intake and correlate tasks of its share of a log until told to stop."""
 
     def __init__(
         self,
@@ -73,8 +121,17 @@ class Worker:
         self._topics = Topics(settings.prefix)
         self._domains = Router(control.topology).domains
         self._cautions: dict[TopicPartition, Caution] = {}
+        self._raw = {
+            TopicPartition(self._topics.raw(topic.name), number): topic for topic in settings.topics for number in range(topic.partitions)
+        }
+        self._frames = [TopicPartition(self._topics.frames, number) for number in range(len(self._domains))]
+        self._membership = log.membership(f"{settings.prefix}-workers", [tuple(self._raw), self._frames])
+        self._share: Share | None = None
+        self._is_restored = False
+        self._places: dict[TopicPartition, _Place] = {}
         self._intakes: dict[TopicPartition, IntakeTask] = {}
         self._correlates: dict[int, CorrelateTask] = {}
+        self._idleness = Idleness(log, {f"{settings.prefix}-intake": list(self._raw), f"{settings.prefix}-correlate": self._frames})
         self._upkeep = Upkeep(
             log,
             self._topics,
@@ -125,14 +182,55 @@ class Worker:
         self.opened.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._upkeep.run())
-            for topic in self._settings.topics:
-                for number in range(topic.partitions):
-                    tp = TopicPartition(self._topics.raw(topic.name), number)
-                    caution = self._cautions.setdefault(tp, Caution(self._settings.batch.records))
-                    make = partial(self._intake, tp, topic)
-                    group.create_task(self._supervised(f"intake {tp.topic}-{number}", make, caution=caution))
-            for partition in range(len(self._domains)):
-                group.create_task(self._supervised(f"correlate {self._domains[partition]}", partial(self._correlate, partition)))
+            group.create_task(self._membership.run(partial(self._take_share, group)))
+
+    # The share
+
+    def _take_share(self, group: asyncio.TaskGroup, share: Share) -> None:
+        """Begin with what is ours now and leave what is not; what stays is not disturbed. Who may commit is up to the fences."""
+        for tp, place in self._places.items():
+            if tp in share:
+                place.stay()
+            else:
+                place.leave()
+        if share == self._share:
+            return
+        if self._membership.is_shared:
+            _logger.info("our share: %s", _listed(share))
+        self._share = share
+        for tp in sorted(share - self._places.keys()):
+            made = self._place(tp)
+            if made is not None:
+                self._places[tp] = made
+                made.running = group.create_task(self._kept(tp, made))
+        self._look_restored()
+
+    def _place(self, tp: TopicPartition) -> _Place | None:
+        topic = self._raw.get(tp)
+        if topic is not None:
+            caution = self._cautions.setdefault(tp, Caution(self._settings.batch.records))
+            return _Place(f"intake {tp.topic}-{tp.partition}", partial(self._intake, tp, topic), caution)
+        if tp in self._frames:
+            return _Place(f"correlate {self._domains[tp.partition]}", partial(self._correlate, tp.partition))
+        _logger.warning("our settings do not know %s-%d: another worker has other settings; restart with the same", *tp)
+        return None
+
+    async def _kept(self, tp: TopicPartition, place: _Place) -> None:
+        """Keep a partition's task running for as long as it is in our share, and forget it then."""
+        try:
+            while self._share is not None and tp in self._share:
+                await self._attempt(place)
+        finally:
+            self._forget(tp, place)
+
+    def _forget(self, tp: TopicPartition, place: _Place) -> None:
+        del self._places[tp]
+        self._intakes.pop(tp, None)
+        if tp.topic == self._topics.frames:
+            self._correlates.pop(tp.partition, None)
+        self._telemetry.release(f"{tp.topic}-{tp.partition}")
+        self._readiness.ready(place.name)
+        self._look_restored()
 
     async def _open(self) -> None:
         """Open the topics and put the rules in force, again and again while the log cannot be reached."""
@@ -148,30 +246,51 @@ class Worker:
             await asyncio.sleep(pause)
         self._readiness.ready("open")
 
-    async def _supervised(self, name: str, make: Callable[[], Task], *, caution: Caution | None = None) -> None:
-        """Make a task and run it; make it anew after a passing failure, or to go on behind bad input. Anything else ends the worker."""
-        failures = 0
-        while True:
-            started, task, pause = time.monotonic(), make(), 0.0
-            try:
-                await task.run()
-            except Transient as error:
-                failures = failures + 1 if time.monotonic() - started < BACK_OFF_S[-1] else 1
-                pause = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
-                self._readiness.not_ready(name, f"{name}: {error}")
-                _logger.warning("%s failed: %s; it is made anew in %s s", name, error, pause)
-            except (FrameError, NewerVersionError, OffsetOutOfRange) as error:
-                raise stopped(name, task.place, error) from error
-            except PortError:
-                raise
-            except Exception as error:
-                _logger.exception("%s failed at %s", name, task.place)
-                if caution is None or not caution.blames(f"{type(error).__name__}: {error}"):
-                    raise stopped(name, task.place, error) from error
-            finally:
-                await task.close()
-            await asyncio.sleep(pause)
-            self._readiness.ready(name)
+    async def _attempt(self, place: _Place) -> None:
+        """Make a task and run it; return when another may be made: after a passing failure, a fence, or behind bad input.
+
+        Anything else ends the worker.
+        """
+        started, task, pause = time.monotonic(), place.make(), 0.0
+        place.task = task
+        is_fenced = False
+        try:
+            await task.run()
+        except Transient as error:
+            place.failures = place.failures + 1 if time.monotonic() - started < BACK_OFF_S[-1] else 1
+            pause = BACK_OFF_S[min(place.failures, len(BACK_OFF_S)) - 1]
+            self._readiness.not_ready(place.name, f"{place.name}: {error}")
+            _logger.warning("%s failed: %s; it is made anew in %s s", place.name, error, pause)
+        except Fenced as error:
+            self._bear(place, error)
+            is_fenced = True
+        except (FrameError, NewerVersionError, OffsetOutOfRange) as error:
+            raise stopped(place.name, task.place, error) from error
+        except PortError:
+            raise
+        except Exception as error:
+            _logger.exception("%s failed at %s", place.name, task.place)
+            if place.caution is None or not place.caution.blames(f"{type(error).__name__}: {error}"):
+                raise stopped(place.name, task.place, error) from error
+        finally:
+            place.task = None
+            await task.close()
+        await (place.confirmation() if is_fenced else asyncio.sleep(pause))
+        self._readiness.ready(place.name)
+
+    def _bear(self, place: _Place, error: Fenced) -> None:
+        """Take a fence for what it is in a group: somebody else's partition. Raises where nobody shares, or where it never ends."""
+        if not self._membership.is_shared:
+            raise error
+        now = time.monotonic()
+        place.fences = [*[before for before in place.fences if now - before < FENCES_WITHIN_S], now]
+        if len(place.fences) > FENCES_MOST:
+            raise Refused(
+                f"{place.name}: {error}, for the {len(place.fences)}th time in a minute, and the group says that the partition is "
+                "ours: stop what else writes under this `prefix`, or choose another"
+            ) from error
+        self._telemetry.fenced()
+        _logger.info("%s: another worker owns it now: %s", place.name, error)
 
     def _intake(self, tp: TopicPartition, topic: TopicSettings) -> Task:
         task = IntakeTask(
@@ -194,31 +313,49 @@ class Worker:
             domain=self._domains[partition],
             checkpoint=self._settings.checkpoint,
             telemetry=self._telemetry,
-            on_restored=self._on_restored,
+            on_restored=self._look_restored,
         )
         self._correlates[partition] = task
+        self._look_restored()
         return task
 
-    def _on_restored(self) -> None:
-        if len(self._correlates) == len(self._domains) and all(task.is_restored for task in self._correlates.values()):
+    def _look_restored(self) -> None:
+        """Say whether the machines of our share are restored."""
+        if self._share is None:
+            return
+        if all(number in self._correlates and self._correlates[number].is_restored for number in self._own_domains):
+            if not self._is_restored:
+                _logger.info("restored; ready")
+            self._is_restored = True
             self._readiness.ready("restore")
-            _logger.info("restored; ready")
+        else:
+            self._is_restored = False
+            self._readiness.not_ready("restore", "restoring state")
+
+    @property
+    def _own_domains(self) -> list[int]:
+        """The frames partitions of our share."""
+        return [tp.partition for tp in self._frames if tp in (self._share or ())]
 
     async def _until_idle(self) -> None:
-        """Return when every task has taken all there is, raw records first, and the log was looked after: nobody else may do it."""
+        """Return when all there is was taken, by whomever, raw records first, and the log was looked after: nobody else may do it."""
         while not await self.is_idle():  # noqa: ASYNC110 - other processes publish too: no event tells of that
             await asyncio.sleep(_IDLE_CHECK_S)
         await self._upkeep.clean()
 
     async def is_idle(self) -> bool:
-        """Answer whether every record published so far has become frames, and every frame documents."""
-        if len(self._correlates) < len(self._domains) or not self._intakes:
+        """Answer whether every record published so far has become frames, and every frame documents, whichever worker did it."""
+        if self._share is None or not all(
+            number in self._correlates and self._correlates[number].is_restored for number in self._own_domains
+        ):
             return False
-        for tp, intake in self._intakes.items():
-            if intake.position < (await self._log.bounds(tp))[1]:
-                return False
-        for partition, correlate in self._correlates.items():
-            end = (await self._log.bounds(TopicPartition(self._topics.frames, partition)))[1]
-            if not correlate.is_restored or correlate.position < end:
-                return False
-        return True
+        try:
+            return await self._idleness.is_idle()
+        except Transient:
+            return False  # the tasks tell of it
+
+
+def _listed(share: Share) -> str:
+    """Name partitions, those of a topic together."""
+    parts = groupby(sorted(share), key=lambda tp: tp.topic)
+    return ", ".join([f"{topic} {' '.join(str(tp.partition) for tp in tps)}" for topic, tps in parts]) or "nothing, others have all"

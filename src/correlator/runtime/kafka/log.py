@@ -11,6 +11,7 @@ from aiokafka.protocol.offset import OffsetRequest
 
 from correlator.runtime.kafka.access import Access
 from correlator.runtime.kafka.client import Client, check, refuse_unknown
+from correlator.runtime.kafka.membership import KafkaMembership
 from correlator.runtime.kafka.reader import READ_COMMITTED, KafkaReader
 from correlator.runtime.kafka.topics import Topic, create, describe, refuse_difference
 from correlator.runtime.kafka.writer import PATIENCE_MS, TRANSACTION_MS, KafkaWriter
@@ -150,6 +151,10 @@ class KafkaLog:
     def reader(self, tp: TopicPartition) -> KafkaReader:
         """See `Log.reader`."""
         return KafkaReader(self, tp)
+
+    def membership(self, group: str, stages: Sequence[Sequence[TopicPartition]]) -> KafkaMembership:
+        """See `Log.membership`."""
+        return KafkaMembership(self, group, stages)
 
     def writer(self, transactional_id: str | None) -> KafkaWriter:
         """See `Log.writer`."""
