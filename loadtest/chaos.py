@@ -111,10 +111,7 @@ class Crew:
 
     async def dismiss(self) -> None:
         """Ask all to leave, and see that they do."""
-        for worker in self._workers:
-            worker.signal(signal.SIGTERM)
-        for worker in self._workers:
-            await _left(worker)
+        await asyncio.gather(*(worker.leave(EXIT_S) for worker in self._workers))
         self._workers = []
 
     async def _chosen(self) -> Worker:
@@ -163,10 +160,10 @@ class Crew:
         """Stop a worker for longer than anybody waits for it, then let it go on."""
         worker = await self._chosen()
         await worker.ready(READY_S / 4)
-        worker.signal(signal.SIGSTOP)
+        await worker.signal(signal.SIGSTOP)
         seconds = self._dice.uniform(*FROZEN_S)
         await asyncio.sleep(seconds)
-        worker.signal(signal.SIGCONT)
+        await worker.signal(signal.SIGCONT)
         await asyncio.sleep(2.0)
         worker.expect_alive()
         worker.is_busy = False
@@ -179,15 +176,8 @@ class Crew:
             raise ChaosError(f"{guest.name} joined and was not ready within {READY_S:.0f} s:\n{guest.said}")
         joined = time.monotonic() - guest.started
         await asyncio.sleep(self._dice.uniform(*PAUSE_S))
-        guest.signal(signal.SIGTERM)
-        await _left(guest)
+        await guest.leave(EXIT_S)
         return f"ready after {joined:.1f} s"
-
-
-async def _left(worker: Worker) -> None:
-    code = await worker.ended(EXIT_S)
-    if code != 0:
-        raise ChaosError(f"{worker.name} was asked to leave and ended with {code}:\n{worker.said[-3_000:]}")
 
 
 async def break_broker(field: Field, dice: Random) -> str:

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,9 @@ RAW: Final = "events"
 EVENTS: Final = "events.jsonl"
 _LOOK_S: Final = 0.02
 _READY: Final = "restored; ready"
+_AWAY: Final = "no Kafka broker answers"
+_USAGE: Final = 2
+_AGAIN_S: Final = 0.5
 _TOLD_MOST: Final = 3_000
 
 
@@ -29,34 +33,54 @@ class ChaosError(Exception):
 
 
 class Worker:
-    """One worker process; what it says goes to a file."""
+    """One worker process; what it says goes to a file.
 
-    def __init__(self, name: str, process: Process, log: Path) -> None:
+    One that ends because no broker answered is started again, as whoever supervises a service does: brokers are away now and then here.
+    """
+
+    def __init__(self, name: str, log: Path, start: Callable[[], Awaitable[Process]]) -> None:
         self.name = name
         self.started = time.monotonic()
         self.is_busy = False
-        self._process = process
         self._log = log
+        self._start = start
+        self._is_ending = False
+        self._process: Process
+        self._keeping: asyncio.Task[int]
 
-    @property
-    def is_alive(self) -> bool:
-        """Answer whether the process has not ended."""
-        return self._process.returncode is None
+    async def start(self) -> None:
+        """Start the process."""
+        self._process = await self._start()
+        self._keeping = asyncio.create_task(self._kept())
+
+    async def _kept(self) -> int:
+        """Wait for the end that counts; answers its exit code."""
+        said = 0
+        while True:
+            code = await self._process.wait()
+            end, said = self.said[said:], len(self.said)
+            if self._is_ending or code != _USAGE or _AWAY not in end:
+                return code
+            await asyncio.sleep(_AGAIN_S)
+            self._process = await self._start()
 
     @property
     def said(self) -> str:
         """What it said so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    def signal(self, number: int) -> None:
-        """Send it a signal; it must be alive."""
+    async def signal(self, number: int) -> None:
+        """Send it a signal. Raises ChaosError when it ended by itself."""
         self.expect_alive()
+        while self._process.returncode is not None:
+            self.expect_alive()
+            await asyncio.sleep(_LOOK_S)
         self._process.send_signal(number)
 
     def expect_alive(self) -> None:
         """Raise ChaosError when it ended by itself."""
-        if not self.is_alive:
-            raise ChaosError(f"{self.name} ended by itself with code {self._process.returncode}:\n{self.said[-_TOLD_MOST:]}")
+        if self._keeping.done():
+            raise ChaosError(f"{self.name} ended by itself with code {self._keeping.result()}:\n{self.said[-_TOLD_MOST:]}")
 
     async def ready(self, patience_s: float) -> bool:
         """Wait until it says that its share is restored; False when it does not within the time. Raises ChaosError when it ends."""
@@ -70,15 +94,22 @@ class Worker:
 
     async def ended(self, patience_s: float) -> int | None:
         """Wait for its end; answers the exit code, None when it lives on."""
-        try:
-            return await asyncio.wait_for(self._process.wait(), patience_s)
-        except TimeoutError:
-            return None
+        done, _ = await asyncio.wait((self._keeping,), timeout=patience_s)
+        return self._keeping.result() if done else None
+
+    async def leave(self, patience_s: float) -> None:
+        """Ask it to leave, and see that it does so in good order. Raises ChaosError."""
+        self._is_ending = True
+        await self.signal(signal.SIGTERM)
+        code = await self.ended(patience_s)
+        if code != 0 and not (code == _USAGE and _AWAY in self.said[-_TOLD_MOST:]):
+            raise ChaosError(f"{self.name} was asked to leave and ended with {code}:\n{self.said[-_TOLD_MOST:]}")
 
     async def kill(self) -> None:
         """End it at once."""
-        self.signal(signal.SIGKILL)
-        await self._process.wait()
+        self._is_ending = True
+        await self.signal(signal.SIGKILL)
+        await self._keeping
 
 
 class Load(msgspec.Struct):
@@ -131,7 +162,9 @@ class Field:
         log = self.folder / f"{name}.log"
         program = (sys.executable, "-m", "loadtest.doomed") if doom else (CORRELATOR,)
         command = (*program, "run", "--config", str(self.settings), "--listen", "off")
-        return Worker(name, await self._started(*command, log=log, environment={VARIABLE: doom}), log)
+        worker = Worker(name, log, lambda: self._started(*command, log=log, environment={VARIABLE: doom}))
+        await worker.start()
+        return worker
 
     async def finish(self, what: str, *command: str) -> None:
         """Run a command to its end. Raises ChaosError unless it ends well."""
