@@ -129,10 +129,10 @@ def options(description: str) -> argparse.Namespace:
     return parser(description).parse_args()
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(description: str, *, rounds: int = 5) -> argparse.ArgumentParser:
     """Make the parser of that command line, to be added to: events, seed, rounds."""
     command = argparse.ArgumentParser(description=description)
     command.add_argument("--events", type=int, default=1_000_000)
     command.add_argument("--seed", type=int, default=1)
-    command.add_argument("--rounds", type=int, default=5)
+    command.add_argument("--rounds", type=int, default=rounds)
     return command

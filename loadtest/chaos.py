@@ -1,6 +1,7 @@
 """Chaos on real Kafka: `python -m loadtest.chaos [--kills 30] [--freezes 5] [--brokers 5] [--guests 6] [--rate 5500] [--seed 1]`.
 
-Two workers share 8 raw partitions and 4 domains while a feed publishes a recording by the clock. Meanwhile, side by side:
+Two workers share 8 raw partitions and 4 domains while a feed publishes a recording by the clock until the last fault is done, and then
+the rest of it. Meanwhile, side by side:
 
 - workers are killed with SIGKILL: amid their work, right after their start, during restore, and at places inside a transaction that no
   clock could hit (`loadtest.doomed`); another is started at once;
@@ -66,9 +67,14 @@ class Chaos(msgspec.Struct, frozen=True):
     keep: str = ""
 
     @property
+    def faults_s(self) -> int:
+        """In what time the faults are planned."""
+        return 20 + max(self.kills * 9, self.freezes * 40, self.brokers * 40, self.guests * 30)
+
+    @property
     def load_s(self) -> int:
-        """How long the recording lasts, by its own clock and when published: as long as the faults will take."""
-        return self.load or 25 + max(self.kills * 9, self.freezes * 40, self.brokers * 40, self.guests * 30)
+        """How long the recording lasts by its own clock: longer than the faults, which take their time on a slow machine."""
+        return self.load or 15 + self.faults_s * 8 // 5
 
     @property
     def storm(self) -> StormSettings:
@@ -214,7 +220,7 @@ class Schedule:
 
     async def _series(self, kind: str, of: int, fault: Callable[[], Awaitable[str]]) -> None:
         dice = dice_for(self._chaos.seed, f"times of {kind}")
-        span = (self._chaos.load_s - 20) / max(of, 1)
+        span = self._chaos.faults_s / max(of, 1)
         for number in range(1, of + 1):
             due = self._started + span * (number - 1 + dice.random() * 0.6)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -251,6 +257,7 @@ async def play(field: Field, chaos: Chaos) -> None:
         print(f"killed: {kinds}; {rate:,.0f} events a second until the last fault", flush=True)
         if rate < LEAST_RATE <= chaos.rate:
             raise ChaosError(f"the load was below {LEAST_RATE:,} events a second")
+        field.feed_the_rest()
         await feeding
     finally:
         feeding.cancel()

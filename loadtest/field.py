@@ -132,6 +132,7 @@ class Field:
         self.load = Load()
         self._partitions = partitions
         self._number = 0
+        self._feed: Process | None = None
         self._processes: list[Process] = []
 
     def write_settings(self) -> None:
@@ -187,12 +188,18 @@ class Field:
         """Publish the recording at this rate, and follow how far it is. Raises ChaosError when something was not confirmed."""
         log = self.folder / "feed.log"
         command = (sys.executable, "-m", "loadtest.feed", self.broker.address, f"{PREFIX}.{RAW}", str(self.storm / EVENTS))
-        process = await self._started(*command, "--rate", str(rate), log=log)
+        self._feed = process = await self._started(*command, "--rate", str(rate), log=log)
         assert process.stdout is not None, "started with a pipe"
         while line := await process.stdout.readline():
             self.load = msgspec.json.decode(line, type=Load)
         if await process.wait():
             raise ChaosError(f"the feed ended with code {process.returncode} after {self.load}:\n{log.read_text()[-_TOLD_MOST:]}")
+
+    def feed_the_rest(self) -> None:
+        """Let the feed publish what is left as fast as it can."""
+        assert self._feed is not None, "the feed was started"
+        if self._feed.returncode is None:
+            self._feed.send_signal(signal.SIGUSR1)
 
     async def end_all(self) -> None:
         """Leave no process behind."""
