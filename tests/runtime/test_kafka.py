@@ -1,7 +1,10 @@
 """The log in Kafka, on a real broker: the port's laws with few examples, and what only brokers do."""
 
+import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -142,6 +145,37 @@ async def test_a_ghost_that_comes_back_late_is_fenced_where_the_newer_writer_mov
         await ghost.commit()
     await ghost.close()
     await newer.close()
+
+
+MANY: Final = [TopicPartition(f"kafka.many-{number}", 0) for number in range(4)]
+
+
+async def fenced(log: KafkaLog, *, sent_before: int) -> None:
+    """Fence a writer amid its transaction, and let it find out."""
+    ghost = await started(log)
+    await ghost.begin()
+    for tp in MANY[:sent_before]:
+        await ghost.send(tp, Messages([b"x" * 300_000] * 4))
+    newer = await started(log)
+    with suppress(Fenced):
+        for tp in MANY[sent_before:]:
+            await ghost.send(tp, Messages([b"x"]))
+        await ghost.send_offsets("kafka-test", {EVENTS: Position(1)})
+        await ghost.commit()
+        pytest.fail("it was not fenced")
+    await ghost.close()
+    await newer.close()
+
+
+@pytest.mark.parametrize("sent_before", [0, 1, 4])
+async def test_a_fenced_writer_leaves_no_error_that_nobody_asks_for(log: KafkaLog, sent_before: int) -> None:
+    neglected: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: neglected.append(context))
+    await log.open_topics([TopicSettings(tp.topic) for tp in MANY])
+    await fenced(log, sent_before=sent_before)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert neglected == []
 
 
 async def test_a_broker_that_falls_silent_is_transient_for_writers_and_waited_for_by_readers(log: KafkaLog, broker: Broker) -> None:

@@ -14,15 +14,18 @@ import uvloop
 from correlator.cli.errors import FailedError, explained
 from correlator.cli.replay import load_control
 from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
+from correlator.cli.workers import beside_http, supervised
 from correlator.config.files import STDIN
 from correlator.config.problem import ConfigError
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
 from correlator.runtime.collector import settle_collector
+from correlator.runtime.counting import count_as
 from correlator.runtime.fatal import StoppedError
-from correlator.runtime.http import ListenError, Readiness, monitoring, serve
+from correlator.runtime.http import Readiness, monitoring
 from correlator.runtime.metrics import Reload
 from correlator.runtime.ports import PortError
+from correlator.runtime.supervisor import tell_supervisor
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.worker import Worker
 
@@ -38,6 +41,8 @@ _logger: Final = logging.getLogger(__name__)
 @click.option("--listen", metavar="HOST:PORT", help="Address of /metrics and health instead of the settings' own; 'off' for none.")
 @click.option("--until-idle", is_flag=True, help="Stop when all that was published is judged.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end.")
+@click.option("--of", hidden=True, help="The name of the supervisor that started this worker.")
+@click.option("--worker", type=click.IntRange(min=0), hidden=True, help="Be this worker of a supervisor.")
 def run(
     *,
     config: str | None,
@@ -48,28 +53,55 @@ def run(
     listen: str | None,
     until_idle: bool,
     as_json: bool,
+    of: str | None,
+    worker: int | None,
 ) -> None:
     """Read events, correlate them, and write incidents, until SIGTERM or Ctrl-C.
 
     Puts its rules and topology in force when others are; SIGHUP does so again with the files as they are then.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    who = "" if worker is None else f"worker {worker} "
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {who}%(message)s")
     if embedded is not None and workers > 1:
         message = "--workers is for Kafka; an embedded log has one worker"
+        raise FailedError(message)
+    if config == STDIN and workers > 1:
+        message = "--workers: each worker reads the settings itself; write them to a file"
         raise FailedError(message)
     with explained():
         settings = settings_of(config)
         files = _Files(config, rules, topology)
         control = files.read(settings)
-        telemetry = Telemetry()
-        settle_collector()
-        cpu = time.process_time()
-        runner = _Run(settings, files, telemetry=telemetry)
-        uvloop.run(runner.run(embedded, control, listen=listen if listen is not None else settings.http.listen, until_idle=until_idle))
-        cpu = time.process_time() - cpu
+        listen = listen if listen is not None else settings.http.listen
+        if workers > 1:
+            options = _options(config, rules, topology) + (["--until-idle"] if until_idle else [])
+            events, cpu = supervised(settings, options, workers, listen=listen)
+        else:
+            events, cpu = _worked(
+                _Run(settings, files, worker=worker, instance=None if worker is None else f"{of}-{worker}"),
+                embedded,
+                control,
+                listen=listen,
+                until_idle=until_idle,
+            )
     if as_json:
-        value = telemetry.registry.get_sample_value("correlator_items_received_total")
-        click.echo(json_line({"events": int(value or 0), "cpu_s": round(cpu, 4)}))
+        click.echo(json_line({"events": events, "cpu_s": round(cpu, 4)}))
+
+
+def _options(config: str | None, rules: tuple[str, ...], topology: tuple[str, ...]) -> list[str]:
+    """Answer the options that each worker is started with."""
+    options = [] if config is None else ["--config", config]
+    for name, paths in (("--rules", rules), ("--topology", topology)):
+        options += [word for path in paths for word in (name, path)]
+    return options
+
+
+def _worked(runner: "_Run", embedded: Path | None, control: Control, *, listen: str, until_idle: bool) -> tuple[int, float]:
+    """Be the service, or one of its workers; answer how many items were received, and the seconds of CPU."""
+    settle_collector()
+    cpu = time.process_time()
+    uvloop.run(runner.run(embedded, control, listen=listen, until_idle=until_idle))
+    return runner.events, time.process_time() - cpu
 
 
 class _Files:
@@ -103,16 +135,25 @@ def _tell_rules(control: Control) -> None:
 
 
 class _Run:
-    """One service from open to close."""
+    """One service from open to close; with a number it is one worker of a supervisor."""
 
-    def __init__(self, settings: Settings, files: _Files, *, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, files: _Files, *, worker: int | None, instance: str | None) -> None:
         self._settings = settings
         self._files = files
-        self._telemetry = telemetry
+        self._worker = worker
+        self._instance = instance
+        if worker is not None:
+            count_as(worker)
+        self._telemetry = Telemetry()
         self._readiness = Readiness()
 
+    @property
+    def events(self) -> int:
+        """How many items were received."""
+        return int(self._telemetry.registry.get_sample_value("correlator_items_received_total") or 0)
+
     async def run(self, embedded: Path | None, control: Control, *, listen: str, until_idle: bool) -> None:
-        async with opened_log(self._settings, embedded) as log:
+        async with opened_log(self._settings, embedded, instance=self._instance) as log:
             worker, hangup = Worker(log, self._settings, control, telemetry=self._telemetry, readiness=self._readiness), asyncio.Event()
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, worker.stop.set)
@@ -120,13 +161,24 @@ class _Run:
             reloading = asyncio.create_task(self._reload_on(hangup, worker))
             reloading.add_done_callback(_tell_fault)
             try:
-                if listen == "off":
+                if self._worker is not None:
+                    await self._beside(worker, until_idle=until_idle)
+                elif listen == "off":
                     await worker.run(until_idle=until_idle)
                 else:
                     await self._serving(worker, listen, until_idle=until_idle)
             finally:
                 reloading.cancel()
                 await asyncio.gather(reloading, return_exceptions=True)
+
+    async def _beside(self, worker: Worker, *, until_idle: bool) -> None:
+        """Work as one of several: the supervisor answers HTTP for all."""
+        telling = asyncio.create_task(tell_supervisor(self._readiness, worker.stop))
+        try:
+            await worker.run(until_idle=until_idle)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
 
     async def _reload_on(self, hangup: asyncio.Event, worker: Worker) -> None:
         """Put the files in force as they are at each SIGHUP. What is wrong is told, and changes nothing."""
@@ -145,24 +197,8 @@ class _Run:
 
     async def _serving(self, worker: Worker, listen: str, *, until_idle: bool) -> None:
         """Listen first: a service that cannot be reached must not take the log over from one that can."""
-        listening, stop = asyncio.Event(), asyncio.Event()
         app = monitoring(self._telemetry.registry, self._readiness)
-        server = asyncio.create_task(serve(app, listen, stop=stop, on_listening=partial(_tell_listening, listening)))
-        waiting = asyncio.create_task(listening.wait())
-        await asyncio.wait((server, waiting), return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        try:
-            if not server.done():
-                await worker.run(until_idle=until_idle)
-        finally:
-            stop.set()
-            await self._closed(server)
-
-    async def _closed(self, server: asyncio.Task[None]) -> None:
-        try:
-            await server
-        except ListenError as error:
-            raise FailedError(str(error)) from error
+        await beside_http(listen, app, partial(worker.run, until_idle=until_idle))
 
 
 def _tell_fault(reloading: asyncio.Task[None]) -> None:
@@ -170,8 +206,3 @@ def _tell_fault(reloading: asyncio.Task[None]) -> None:
     error = None if reloading.cancelled() else reloading.exception()
     if error is not None:
         _logger.error("a fault of the program: SIGHUP changes nothing from now on, start the service again", exc_info=error)
-
-
-def _tell_listening(listening: asyncio.Event, url: str) -> None:
-    _logger.info("listening on %s", url)
-    listening.set()

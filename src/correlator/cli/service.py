@@ -1,8 +1,12 @@
 """What the commands around the service share: settings, and the log they speak to."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain, repeat
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -12,6 +16,9 @@ from correlator.config.settings import Settings, TopicSettings, load_settings
 from correlator.runtime.database import FILE_NAME
 from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.ports import Log, Transient
+from correlator.runtime.worker import BACK_OFF_S
+
+_logger: Final = logging.getLogger(__name__)
 
 config_option = click.option("--config", metavar="FILE", help="Settings (YAML); see docs/settings.md.")
 embedded_option = click.option(
@@ -29,9 +36,17 @@ def settings_of(config: str | None) -> Settings:
 
 
 @asynccontextmanager
-async def opened_log(settings: Settings, embedded: Path | None, *, must_exist: bool = False) -> AsyncIterator[Log]:
-    """Open the log that the options name: a folder's, made when missing unless it must exist, or Kafka's. Raises `PortError`."""
-    log = await (_on_kafka(settings) if embedded is None else _in_folder(embedded, must_exist=must_exist))
+async def opened_log(
+    settings: Settings, embedded: Path | None, *, must_exist: bool = False, instance: str | None = None
+) -> AsyncIterator[Log]:
+    """Open the log that the options name: a folder's, made when missing unless it must exist, or Kafka's. Raises `PortError`.
+
+    With an `instance`, the name that groups know us by, it waits for brokers that are away: whoever started us found them once.
+    """
+    if embedded is not None:
+        log = await _in_folder(embedded, must_exist=must_exist)
+    else:
+        log = await (_on_kafka(settings) if instance is None else _on_kafka_again(settings, instance))
     try:
         yield log
     finally:
@@ -45,14 +60,24 @@ async def _in_folder(embedded: Path, *, must_exist: bool) -> Log:
     return await EmbeddedLog.open(embedded)
 
 
-async def _on_kafka(settings: Settings) -> Log:
+async def _on_kafka(settings: Settings, instance: str | None = None) -> Log:
     from correlator.runtime.kafka import KafkaLog, access_of
 
     try:
-        return await KafkaLog.open(access_of(settings.kafka), replication=settings.kafka.replication)
+        return await KafkaLog.open(access_of(settings.kafka), replication=settings.kafka.replication, instance=instance)
     except Transient as error:
         message = f"{error}; start one or set `kafka.bootstrap` in the settings (--config FILE), or do without Kafka: --embedded DIR"
         raise FailedError(message) from error
+
+
+async def _on_kafka_again(settings: Settings, instance: str) -> Log:
+    for pause in chain(BACK_OFF_S, repeat(BACK_OFF_S[-1])):
+        try:
+            return await _on_kafka(settings, instance)
+        except FailedError as error:
+            _logger.warning("%s; trying again in %s s", error.__cause__, pause)
+        await asyncio.sleep(pause)
+    raise AssertionError("pauses never end")
 
 
 def json_line(values: dict[str, object]) -> str:

@@ -55,6 +55,14 @@ class Kind(Word):
     HISTOGRAM = "histogram"
 
 
+class Together(Word):
+    """How the gauges of several workers make one, in prometheus_client's words: those of workers that ended do not count."""
+
+    SUM = "livesum"
+    MOST = "livemax"
+    LATEST = "livemostrecent"
+
+
 class Unit(Word):
     """What a metric counts or measures; only base units, and those of measure also end the name."""
 
@@ -108,6 +116,7 @@ class Metric(msgspec.Struct, frozen=True):
     chapter: Chapter
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
+    together: Together = Together.SUM
 
     @property
     def full_name(self) -> str:
@@ -288,6 +297,7 @@ METRICS: Final = (
         "Past half of `log_retention.raw` or `log_retention.frames` the service is not ready: records may go before they are read.",
         Chapter.WORK,
         (_STAGE,),
+        together=Together.MOST,
     ),
     Metric(
         "state_rows",
@@ -321,6 +331,7 @@ METRICS: Final = (
         "Time that the last restore took, frames judged again included.",
         "How long a takeover keeps incidents waiting.",
         Chapter.STATE,
+        together=Together.LATEST,
     ),
     Metric(
         "restore_rows",
@@ -329,6 +340,7 @@ METRICS: Final = (
         "Rows read by the last restore.",
         "0 after a restart that should have found state: it reads another log, or another prefix.",
         Chapter.STATE,
+        together=Together.LATEST,
     ),
     Metric(
         "limits_met_total",
@@ -364,6 +376,7 @@ METRICS: Final = (
         "Two versions for long: a roll-out is stuck.",
         Chapter.BUILD,
         (Label("version", most=1),),
+        together=Together.MOST,
     ),
 )
 """All metrics of the service."""

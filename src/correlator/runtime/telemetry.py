@@ -6,7 +6,6 @@ fact (`on_intake`, `on_verdicts`, `on_decision`) are called after the commit tha
 
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version as installed_version
-from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
@@ -15,6 +14,7 @@ from prometheus_client.metrics_core import Metric as Family
 from correlator.intake.pipeline import IntakeCounts
 from correlator.model.event import Flag, Verdict
 from correlator.model.incident import IncidentState, Why
+from correlator.runtime.counting import is_counted_together
 from correlator.runtime.limits import Limit, limits_of
 from correlator.runtime.metrics import (
     JUDGED,
@@ -56,7 +56,8 @@ class Telemetry:
         self._metrics = {metric.name: _made(metric, self.registry) for metric in METRICS}
         self._shares: dict[Series, dict[str, float]] = {}
         self._totals: dict[str, dict[Series, int]] = {}
-        ProcessCollector(registry=self.registry)
+        if not is_counted_together():  # else the supervisor shows the processes
+            ProcessCollector(registry=self.registry)
         self._gauge("build_info", version if version is not None else installed_version("correlator")).set(1)
 
     # The funnel
@@ -179,7 +180,8 @@ class Telemetry:
             self._gauge(*series).set(sum(shares.values()))
             if not shares and series[0] == "lag_records":
                 del self._shares[series]
-                self._metrics[series[0]].remove(*series[1:])
+                if not is_counted_together():  # files of values cannot lose one: it stays at 0
+                    self._metrics[series[0]].remove(*series[1:])
 
     # One series each
 
@@ -215,9 +217,6 @@ class Telemetry:
         return self._metrics[name].labels(*values) if values else self._metrics[name]
 
 
-_CLASSES: Final[dict[Kind, type[Counter | Gauge]]] = {Kind.COUNTER: Counter, Kind.GAUGE: Gauge}
-
-
 def _made(metric: Metric, registry: CollectorRegistry) -> MetricWrapperBase:
     """Make the client's object of a metric, with every series of a closed one at 0, so that a first step shows in `rate`."""
     names = [label.name for label in metric.labels]
@@ -225,8 +224,10 @@ def _made(metric: Metric, registry: CollectorRegistry) -> MetricWrapperBase:
     made: MetricWrapperBase
     if metric.kind is Kind.HISTOGRAM:
         made = Histogram(metric.full_name, metric.help, names, unit=unit, registry=registry, buckets=metric.buckets)
+    elif metric.kind is Kind.GAUGE:
+        made = Gauge(metric.full_name, metric.help, names, unit=unit, registry=registry, multiprocess_mode=metric.together.value)
     else:
-        made = _CLASSES[metric.kind](metric.full_name, metric.help, names, unit=unit, registry=registry)
+        made = Counter(metric.full_name, metric.help, names, unit=unit, registry=registry)
     if len(names) == 1 and metric.is_closed:
         for value in metric.labels[0].values:
             made.labels(value)

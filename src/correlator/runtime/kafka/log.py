@@ -23,6 +23,9 @@ _EARLIEST, _LATEST = -2, -1
 class KafkaLog:
     """The log of a Kafka cluster. Belongs to one event loop; any number of processes may have one."""
 
+    instance: str | None = None
+    """Who this client is in groups, if a process that ends may come back as the same one: it then gets its share back at once."""
+
     def __init__(self, access: Access, client: Client, *, replication: int | None, transaction_ms: int, patience_ms: int) -> None:
         self.access = access
         self.transaction_ms = transaction_ms
@@ -35,7 +38,13 @@ class KafkaLog:
 
     @classmethod
     async def open(
-        cls, access: Access, *, replication: int | None = None, transaction_ms: int = TRANSACTION_MS, patience_ms: int = PATIENCE_MS
+        cls,
+        access: Access,
+        *,
+        replication: int | None = None,
+        instance: str | None = None,
+        transaction_ms: int = TRANSACTION_MS,
+        patience_ms: int = PATIENCE_MS,
     ) -> "KafkaLog":
         """Find the brokers. Topics are created with `replication` replicas, or with three where there are as many brokers.
 
@@ -44,7 +53,9 @@ class KafkaLog:
         """
         client = Client(access)
         await client.open()
-        return cls(access, client, replication=replication, transaction_ms=transaction_ms, patience_ms=patience_ms)
+        log = cls(access, client, replication=replication, transaction_ms=transaction_ms, patience_ms=patience_ms)
+        log.instance = instance
+        return log
 
     async def close(self) -> None:
         """See `Log.close`."""
@@ -154,7 +165,7 @@ class KafkaLog:
 
     def membership(self, group: str, stages: Sequence[Sequence[TopicPartition]]) -> KafkaMembership:
         """See `Log.membership`."""
-        return KafkaMembership(self, group, stages)
+        return KafkaMembership(self, group, stages, instance=self.instance)
 
     def writer(self, transactional_id: str | None) -> KafkaWriter:
         """See `Log.writer`."""

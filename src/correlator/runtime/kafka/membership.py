@@ -48,7 +48,7 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class KafkaMembership:
-    """See `Membership`. With an `instance` it is a static member: it leaves without a word, and its share waits for it."""
+    """See `Membership`. With an `instance` it is a static member: a new process of that name takes the place of one that died, at once."""
 
     def __init__(self, log: "KafkaLog", group: str, stages: Sequence[Sequence[TopicPartition]], *, instance: str | None = None) -> None:
         self._log = log
@@ -138,7 +138,7 @@ class KafkaMembership:
             return
         try:
             async with asyncio.timeout(_LEAVE_PATIENCE_S):
-                if self._member and self._instance is None and self._node is not None:
+                if self._member and self._node is not None:
                     await self._client.ask(LeaveGroupRequest(self._group, self._member), self._node)
         except (KafkaError, TimeoutError, OSError) as error:
             _logger.info("group %s was left without a word: %s", self._group, _text(error))

@@ -7,11 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from correlator.runtime.kafka.errors import told
+from correlator.runtime.kafka.neglected import hush, take_note
 from correlator.runtime.ports import Fenced, Messages, Position, Refused, TopicPartition, Transient
 
 if TYPE_CHECKING:
@@ -65,9 +66,18 @@ class KafkaWriter:
         self._is_spent = True
         with told(self._doing):
             async with asyncio.timeout(self._log.patience_ms / 1000):
-                result = await step
+                try:
+                    result = await step
+                except IllegalOperation as error:
+                    raise self._failed or error from error
         self._is_spent = False
         return result
+
+    @property
+    def _failed(self) -> BaseException | None:
+        """What ended aiokafka's sender: it tells whoever waits, and says "not in transaction" to whoever comes later."""
+        sending: asyncio.Task[None] | None = self._producer._sender.sender_task  # noqa: SLF001
+        return sending.exception() if sending is not None and sending.done() and not sending.cancelled() else None
 
     async def begin(self) -> None:
         """See `Writer.begin`."""
@@ -167,8 +177,8 @@ class KafkaWriter:
                 await self._producer.stop()
         except (KafkaError, TimeoutError, OSError):
             await self._abandon()  # what it was doing has failed before, and was told
-        self._hush()
         self._drop()
+        hush(self._producer)
 
     async def _abandon(self) -> None:
         """Cut the connections and end aiokafka's sender, which else would go on trying for ever."""
@@ -177,16 +187,11 @@ class KafkaWriter:
                 async with asyncio.timeout(_CLOSE_PATIENCE_S / 2):
                     await step()
 
-    def _hush(self) -> None:
-        """Take note of the error that ended a transaction: aiokafka keeps it in a future of its own, which else complains of neglect."""
-        ended = self._producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
-        if ended is not None and ended.done() and not ended.cancelled():
-            ended.exception()
-
     def _drop(self) -> None:
         self._is_open = False
         for sent in self._sent:
-            sent.arrival.cancel()
+            if not sent.arrival.cancel():
+                take_note(sent.arrival)
         self._sent, self._positions, self._group = [], {}, ""
 
 

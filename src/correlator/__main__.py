@@ -1,0 +1,5 @@
+"""`python -m correlator`: the command line."""
+
+from correlator.cli import main
+
+main()

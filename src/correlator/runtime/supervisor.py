@@ -1,0 +1,154 @@
+"""The supervisor of `run --workers N`: starts processes, starts them again, and knows how they are.
+
+It works on nothing itself: what a worker leaves undone, another takes over, and it starts with what the log says. A worker tells on its
+standard output what keeps it from being ready, a line whenever that changes; its standard input is a pipe that nobody writes to, whose end
+tells it that the supervisor is gone.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from correlator.runtime.counting import FOLDER, forget_gauges
+from correlator.runtime.http import STARTING, Readiness
+from correlator.runtime.worker import BACK_OFF_S
+
+STOP_PATIENCE_S: Final = 8.0
+"""A worker that takes longer to stop is killed: that does no harm."""
+TOLD_EVERY_S: Final = 0.1
+GIVES_UP: Final = 2
+"""The exit code of a worker that has said what a person must do."""
+_logger: Final = logging.getLogger(__name__)
+_REASONS: Final = msgspec.json.Decoder(list[str])
+
+
+class WorkersStoppedError(Exception):
+    """A worker ended for a reason that another attempt would meet again; it has said which."""
+
+
+class Supervisor:
+    """Keeps `count` workers running, each started by `command` with its number behind it; `folder` is for what they count."""
+
+    def __init__(self, command: Sequence[str], count: int, *, folder: Path, readiness: Readiness) -> None:
+        self._command = command
+        self._count = count
+        self._folder = folder
+        self._readiness = readiness
+        self._running: dict[int, Process] = {}
+        self.pids: dict[int, int] = {}
+        """The process of each worker that runs."""
+        self.stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the workers running until `stop` is set, or all have ended with success. Raises WorkersStoppedError."""
+        for worker in range(self._count):
+            self._readiness.not_ready(_condition(worker), f"worker {worker}: {STARTING}")
+        self._readiness.ready(STARTING)
+        keeping = [asyncio.create_task(self._keep(worker)) for worker in range(self._count)]
+        stopping = asyncio.create_task(self.stop.wait())
+        kept = asyncio.gather(*keeping)
+        try:
+            await asyncio.wait((kept, stopping), return_when=asyncio.FIRST_COMPLETED)
+            self._readiness.not_ready("stop", "stopping")
+            if kept.done():
+                kept.result()
+        finally:
+            stopping.cancel()
+            self.stop.set()
+            await self._end_all(keeping)
+            await asyncio.gather(kept, stopping, return_exceptions=True)
+
+    def reload(self) -> None:
+        """Have rules and topology taken anew: by one worker, for all follow the log."""
+        for worker in sorted(self._running):
+            self._running[worker].send_signal(signal.SIGHUP)
+            return
+        _logger.error("reload refused, what was in force stays: no worker runs just now")
+
+    async def _keep(self, worker: int) -> None:
+        """Start a worker again and again, until it ends well or must not be started again."""
+        failures = 0
+        while not self.stop.is_set():
+            began = time.monotonic()
+            code = await self._live(worker)
+            if code == 0 or self.stop.is_set():
+                return
+            if code == GIVES_UP:
+                raise WorkersStoppedError(f"worker {worker} stopped and said why, and all were stopped")
+            failures = failures + 1 if time.monotonic() - began < BACK_OFF_S[-1] else 1
+            pause = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
+            _logger.warning("worker %d ended %s; it is started again in %s s", worker, _told(code), pause)
+            await asyncio.sleep(pause)
+
+    async def _live(self, worker: int) -> int:
+        """Start a worker, listen to it and wait for its end; answer the exit code."""
+        environment = {**os.environ, FOLDER: str(self._folder)}
+        process = await asyncio.create_subprocess_exec(*self._command, str(worker), stdin=PIPE, stdout=PIPE, env=environment)
+        self._running[worker], self.pids[worker] = process, process.pid
+        try:
+            await self._listen(worker, process)
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            del self._running[worker], self.pids[worker]
+            forget_gauges(self._folder, worker)
+            self._readiness.not_ready(_condition(worker), f"worker {worker}: {STARTING}")
+
+    async def _listen(self, worker: int, process: Process) -> None:
+        assert process.stdout is not None, "started with a pipe"
+        while line := await process.stdout.readline():
+            reasons = _REASONS.decode(line)
+            if reasons:
+                self._readiness.not_ready(_condition(worker), f"worker {worker}: {'; '.join(reasons)}")
+            else:
+                self._readiness.ready(_condition(worker))
+
+    async def _end_all(self, keeping: Sequence[asyncio.Task[None]]) -> None:
+        """Ask all to stop, and end those that do not; nothing is started again."""
+        for process in self._running.values():
+            process.terminate()
+        _, late = await asyncio.wait(keeping, timeout=STOP_PATIENCE_S if self._running else 0)
+        for process in self._running.values():
+            _logger.warning("a worker did not stop within %s s and is killed", STOP_PATIENCE_S)
+            process.kill()
+        for task in late:
+            task.cancel()
+
+
+async def tell_supervisor(readiness: Readiness, stop: asyncio.Event) -> None:
+    """Tell the supervisor what keeps this worker from being ready, as it changes; stop when the supervisor is gone."""
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _on_input, stop)
+    told: list[str] | None = None
+    while True:
+        reasons = readiness.reasons
+        if reasons != told:
+            told = reasons
+            sys.stdout.write(msgspec.json.encode(reasons).decode() + "\n")
+            sys.stdout.flush()
+        await asyncio.sleep(TOLD_EVERY_S)
+
+
+def _on_input(stop: asyncio.Event) -> None:
+    """Nobody writes to us: this is the end of the supervisor."""
+    asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    if not stop.is_set():
+        _logger.warning("the supervisor is gone; stopping")
+    stop.set()
+
+
+def _condition(worker: int) -> str:
+    return f"worker {worker}"
+
+
+def _told(code: int) -> str:
+    return f"by signal {-code}" if code < 0 else f"with code {code}"
