@@ -6,12 +6,12 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-BENCHMARKS := offline embedded memory restore
+BENCHMARKS := offline embedded memory restore kafka
 CORE := model state frames intake correlate
 CORE_TESTS := $(CORE) laws golden
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check coverage docs bench simulate kafka chaos-embedded night clean
+.PHONY: help setup demo test check coverage docs bench simulate kafka chaos chaos-embedded night clean
 
 help: ## tell what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,11 +55,15 @@ simulate: setup ## random workloads, splits and crashes on virtual time
 kafka: setup ## a Kafka broker on this machine, without Docker, until Ctrl-C
 	@$(PYTHON) -m loadtest.broker
 
+chaos: setup ## kill, freeze, join and leave workers on a real broker, and kill that too; nothing may be lost or doubled
+	@$(PYTHON) -m loadtest.chaos
+
 chaos-embedded: setup ## kill the embedded service again and again; nothing may be lost or doubled
 	@$(PYTHON) -m loadtest.chaos_embedded
 
-night: coverage ## branch coverage, the tests with the large hypothesis profile, then the simulation (hours)
+night: coverage ## branch coverage, the tests with the large hypothesis profile, 200 kills on Kafka, then the simulation (hours)
 	@HYPOTHESIS_PROFILE=night $(PYTHON) -m pytest --timeout=3600
+	@for seed in 1 2 3 4 5 6 7; do $(PYTHON) -m loadtest.chaos --seed $$seed || exit 1; done
 	@$(PYTHON) -m tests.simulation
 
 clean: ## remove .venv, caches and benchmark inputs

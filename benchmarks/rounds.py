@@ -90,14 +90,24 @@ def floor_line(events: Path) -> Line:
 
 
 def run_rounds(rounds: int, events: Path, ours: Callable[[int], tuple[int, float]]) -> Costs:
-    """Run the floor and ours in turn; `ours` takes the number of the round and returns its events and CPU seconds."""
+    """Run the floor over a file and ours in turn; see `floor_rounds`."""
+
+    def floor(_: int) -> tuple[int, float]:
+        line = floor_line(events)
+        return line["events"], line["cpu_s"]
+
+    return floor_rounds(rounds, floor, ours)
+
+
+def floor_rounds(rounds: int, floor: Callable[[int], tuple[int, float]], ours: Callable[[int], tuple[int, float]]) -> Costs:
+    """Run a floor and ours in turn; both take the number of the round and return their events and CPU seconds."""
     floor_costs, our_costs = list[float](), list[float]()
     for number in range(rounds):
-        floor = floor_line(events)
+        taken, floor_s = floor(number)
         count, cpu_s = ours(number)
-        if count != floor["events"]:
-            raise SystemExit(f"the floor took {floor['events']} events, we took {count}: the figures would not compare")
-        floor_costs.append(floor["cpu_s"] / count * 1e6)
+        if count != taken:
+            raise SystemExit(f"the floor took {taken} events, we took {count}: the figures would not compare")
+        floor_costs.append(floor_s / count * 1e6)
         our_costs.append(cpu_s / count * 1e6)
         print(f"round {number + 1}: floor {floor_costs[-1]:.2f}, ours {our_costs[-1]:.2f} CPU-s per 1 M", file=sys.stderr)
     return Costs(floor=tuple(floor_costs), ours=tuple(our_costs))
@@ -115,9 +125,14 @@ def table(name: str, costs: Costs, target: Target) -> str:
 
 
 def options(description: str) -> argparse.Namespace:
-    """The command line that the benchmarks share: events, seed, rounds."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    return parser.parse_args()
+    """Read the command line that the benchmarks share."""
+    return parser(description).parse_args()
+
+
+def parser(description: str, *, rounds: int = 5) -> argparse.ArgumentParser:
+    """Make the parser of that command line, to be added to: events, seed, rounds."""
+    command = argparse.ArgumentParser(description=description)
+    command.add_argument("--events", type=int, default=1_000_000)
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--rounds", type=int, default=rounds)
+    return command

@@ -1,13 +1,14 @@
-"""Judges what a run left in an embedded log: `python -m loadtest.checker LOG --storm DIR [--replay DIR]`.
+"""Judges what a run left: `python -m loadtest.checker LOG --storm DIR [--replay DIR]`.
 
-It shares no code with the correlator: the log is read by SQL, and what should be there comes from the generator's truth and from
-the published lines, by the plain rule of a stretch (it starts with a firing, ends with a resolve or 15 minutes of silence).
+LOG is the folder of an embedded log, or `HOST:PORT/PREFIX` for topics on Kafka. Nothing here shares code with the correlator: the log
+is read by SQL, or by confluent-kafka (committed records only), and what should be there comes from the generator's truth and from the
+published lines, by the plain rule of a stretch (it starts with a firing, ends with a resolve or 15 minutes of silence).
 
-- `events`: the published lines, each once and in order, then one end mark.
+- `events`: the published lines, each once and in order, then one end mark; on Kafka in any order, an end mark to each partition.
 - `frames`: every item once, by alert and status.
 - `decisions`: every firing stretch begins exactly once, at its time, in one incident, and ends exactly once, at its time.
 - `alerts`: one document a series, with start, end and number of items of its last stretch; the topic is compacted.
-- `incidents`: one document an incident, whose number of alerts is what the decisions say.
+- `incidents`: one document an incident, whose number of alerts is what the decisions say; on Kafka no revision comes twice.
 - with `--replay`: stretches fall into the same incidents as in an undisturbed replay, and each incident reads the same.
 
 The last line is `lost N, double M`, with `, wrong K` for what is there once but is not right. Exit code 0 only when all are zero.
@@ -24,7 +25,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from loadtest.outcome import Document, Outcome
+from loadtest.outcome import Document, Outcome, Topics, items_of
+from loadtest.outcome_kafka import KafkaOutcome
 from loadtest.truth import read_truth
 
 EXPIRY_MS: Final = 15 * 60_000
@@ -125,7 +127,7 @@ def instant(text: str | None) -> int | None:
 class Checker:
     """Compares one log with what should be in it."""
 
-    def __init__(self, outcome: Outcome, lines: list[bytes]) -> None:
+    def __init__(self, outcome: Topics, lines: list[bytes]) -> None:
         self.findings = Findings()
         self._outcome = outcome
         self._lines = lines
@@ -162,10 +164,14 @@ class Checker:
                 yield self._labels_by_fingerprint.get(fingerprint, (("fingerprint", fingerprint),)), decision
 
     def _check_raw(self) -> None:
-        """The published lines in order, and one end mark, which is empty, behind them."""
-        for number, (wanted, found) in enumerate(zip_longest([*self._lines, b""], self._outcome.appended("events")), 1):
-            if wanted != found:
-                kind = "double" if wanted is None else "lost" if found is None else "wrong"
+        """The published lines in order, and one end mark, which is empty, behind them; on Kafka only how often each is there."""
+        if isinstance(self._outcome, KafkaOutcome):
+            wanted = Counter(map(hash, self._lines)) + Counter({hash(b""): self._outcome.partitions("events")})
+            self.findings.compare("record of the raw topic", wanted, Counter(map(hash, self._outcome.appended("events"))))
+            return
+        for number, (line, found) in enumerate(zip_longest([*self._lines, b""], self._outcome.appended("events")), 1):
+            if line != found:
+                kind = "double" if line is None else "lost" if found is None else "wrong"
                 self.findings.add(kind, f"record {number} of the raw topic")
 
     def _check_frames(self) -> None:
@@ -174,7 +180,7 @@ class Checker:
             event = msgspec.json.decode(line)
             wanted[identity(event["labels"]), event["status"] == "resolved"] += 1
         found: Counter[tuple[Labels, bool]] = Counter()
-        for (fingerprint, is_resolved), count in self._outcome.items().items():
+        for (fingerprint, is_resolved), count in items_of(self._outcome.appended("frames")).items():
             found[self._labels_by_fingerprint.get(fingerprint, (("fingerprint", fingerprint),)), is_resolved] += count
         self.findings.compare("item", wanted, found)
         letters = sum(1 for _ in self._outcome.appended("dead-letters"))
@@ -213,6 +219,9 @@ class Checker:
             if document["state"] != "withdrawn":
                 self._expect(document, "alerts", document["counts"]["alerts"], wanted=len(members.get(document["id"], ())))
                 self._expect(document, "pending", document["counts"]["pending"], wanted=0)
+        if isinstance(self._outcome, KafkaOutcome):
+            for key, revision in self._outcome.revised_twice("incidents"):
+                self.findings.add("double", f"incident {key} has a revision {revision} after one as high")
 
     def _expect(self, document: Document, name: str, found: object, *, wanted: object) -> None:
         if found != wanted:
@@ -255,14 +264,20 @@ def _form(incident: Document, members: list[tuple[Labels, int | None]]) -> Hasha
     return kept, tuple(causes), incident["counts"]["alerts"], incident["counts"]["firing"], tuple(sorted(members, key=repr))
 
 
+def opened(log: str) -> Outcome | KafkaOutcome:
+    """Open the log that the command line names."""
+    address, _, prefix = log.rpartition("/")
+    return Outcome(Path(log)) if Path(log).is_dir() or ":" not in address else KafkaOutcome(address, prefix)
+
+
 def main() -> None:
     """Judge the log that the command line names; exits 1 unless nothing is lost, double or wrong."""
     parser = argparse.ArgumentParser(prog="loadtest.checker", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("log", type=Path, metavar="LOG", help="the folder of the embedded log")
+    parser.add_argument("log", metavar="LOG", help="the folder of the embedded log, or HOST:PORT/PREFIX")
     parser.add_argument("--storm", type=Path, required=True, metavar="DIR", help="folder of events.jsonl and truth.json")
     parser.add_argument("--replay", type=Path, metavar="DIR", help="results of `correlator replay` of the same events")
     chosen = parser.parse_args()
-    with Outcome(chosen.log) as outcome:
+    with opened(chosen.log) as outcome:
         checker = Checker(outcome, read_lines(chosen.storm / "events.jsonl"))
         findings = checker.check()
         checker.check_truth(chosen.storm / "truth.json")

@@ -134,8 +134,13 @@ def _external_edges(dice: Random, crew: tuple[Service, ...]) -> Iterator[Edge]:
             yield Edge(source=caller, target=name, kind="calls", delay=5_000, is_declared=False, is_hidden=False)
 
 
-def topology_lines(landscape: Landscape) -> Iterator[str]:
-    """The topology file, a line per service, without the hidden edges."""
+def topology_lines(landscape: Landscape, *, domains: int = 1) -> Iterator[str]:
+    """The topology file, a line per service, without the hidden edges.
+
+    With more than one correlation domain each business domain is in one of them, in turn: the first is the default one.
+    """
+    business = sorted({service.domain for service in landscape.services})
+    rank_by_domain = {domain: rank % domains for rank, domain in enumerate(business)}
     calls: dict[str, list[str]] = {}
     for edge in landscape.edges:
         if edge.kind == "calls" and not edge.is_hidden:
@@ -143,8 +148,10 @@ def topology_lines(landscape: Landscape) -> Iterator[str]:
     yield "split_by: [cluster]\nservices:\n"
     for service in landscape.services:
         depends_on, runs_on = ", ".join(calls.get(service.name, ())), ", ".join(service.hosts)
-        tier = min(service.layer + 1, 3)
-        yield f"  {service.name}: {{owner: team-{service.domain}, tier: {tier}, depends_on: [{depends_on}], runs_on: [{runs_on}]}}\n"
+        tier, rank = min(service.layer + 1, 3), rank_by_domain[service.domain]
+        domain = f"domain: part-{rank}, " if rank else ""
+        owner = f"owner: team-{service.domain}, {domain}"
+        yield f"  {service.name}: {{{owner}tier: {tier}, depends_on: [{depends_on}], runs_on: [{runs_on}]}}\n"
     yield "hosts:\n"
     for number in range(HOSTS):
         yield f"  node-{number:03d}: {{zone: {ZONES[number % len(ZONES)]}}}\n"

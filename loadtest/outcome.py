@@ -6,10 +6,10 @@ The layout read here is that of schema 2: partitions, segments of columns, and t
 import sqlite3
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 
@@ -21,6 +21,18 @@ _FINGERPRINT_BYTES: Final = 16
 _FINGERPRINTS, _STATUSES, _COUNTS = 5, 6, 7
 """Places of the columns in a frame."""
 _RESOLVED_BIT: Final = 1
+
+
+class Topics(Protocol):
+    """What a run left, wherever its log is."""
+
+    def appended(self, topic: str) -> Iterator[bytes | None]:
+        """Yield the values of an ordinary topic in order, partition by partition."""
+        ...
+
+    def kept(self, topic: str) -> Iterator[tuple[bytes, Document]]:
+        """Yield key and newest document of a compacted topic, tombstones left out."""
+        ...
 
 
 class Outcome:
@@ -50,20 +62,21 @@ class Outcome:
             for key, value in self._db.execute(query, (number,)).fetchall():
                 yield key, msgspec.json.decode(value)
 
-    def items(self) -> Counter[tuple[str, bool]]:
-        """Count the items on the internal log by fingerprint (hex) and whether they resolve."""
-        found: Counter[tuple[str, bool]] = Counter()
-        for frame in self.appended("frames"):
-            wire = msgspec.msgpack.decode(frame or b"")
-            fingerprints, statuses = wire[_FINGERPRINTS], wire[_STATUSES]
-            for row, count in enumerate(array("I", wire[_COUNTS])):
-                place = row * _FINGERPRINT_BYTES
-                found[fingerprints[place : place + _FINGERPRINT_BYTES].hex(), bool(statuses[row] & _RESOLVED_BIT)] += count
-        return found
-
     def _partitions(self, topic: str) -> list[int]:
         query = "SELECT number FROM partitions WHERE topic = ? ORDER BY partition"
         return [number for (number,) in self._db.execute(query, (f"{PREFIX}.{topic}",)).fetchall()]
+
+
+def items_of(frames: Iterable[bytes | None]) -> Counter[tuple[str, bool]]:
+    """Count the items on the internal log by fingerprint (hex) and whether they resolve."""
+    found: Counter[tuple[str, bool]] = Counter()
+    for frame in frames:
+        wire = msgspec.msgpack.decode(frame or b"")
+        fingerprints, statuses = wire[_FINGERPRINTS], wire[_STATUSES]
+        for row, count in enumerate(array("I", wire[_COUNTS])):
+            place = row * _FINGERPRINT_BYTES
+            found[fingerprints[place : place + _FINGERPRINT_BYTES].hex(), bool(statuses[row] & _RESOLVED_BIT)] += count
+    return found
 
 
 def records_in(folder: Path, topic: str) -> int:

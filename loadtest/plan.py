@@ -64,7 +64,10 @@ CRITICAL = frozenset(
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What a storm is made of. Fractions are 0 to 1: `repeats` of all events, `noise` of the stretches, `hide_edges` of the edges."""
+    """What a storm is made of. Fractions are 0 to 1: `repeats` of all events, `noise` of the stretches, `hide_edges` of the edges.
+
+    `domains` are those of correlation that the topology file tells of.
+    """
 
     events: int = 1_000_000
     seed: int = 1
@@ -77,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True):
     hide_edges: float = 0.0
     clock_skew: float = 0.0
     concurrency: int = 6
+    domains: int = 1
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -167,7 +167,7 @@ def write_storm(settings: Settings, folder: Path, *, tell: Callable[[str], None]
     folder.mkdir(parents=True, exist_ok=True)
     storm = make_storm(settings)
     with (folder / "topology.yaml").open("w", encoding="utf-8") as topology:
-        topology.writelines(topology_lines(storm.landscape))
+        topology.writelines(topology_lines(storm.landscape, domains=settings.domains))
     truth = storm.truth()
     write_truth(truth, folder / "truth.json")
     with (folder / "events.jsonl").open("wb") as file:
