@@ -224,6 +224,25 @@ async def test_a_record_larger_than_a_batch_goes_alone(log: KafkaLog) -> None:
     await reader.close()
 
 
+async def test_a_fetch_that_finds_nothing_behind_a_large_one_ends_the_backlog(log: KafkaLog) -> None:
+    """An answer of more than half a fetch is followed by another, which is empty where the first held all there is."""
+    first = (await log.bounds(EVENTS))[1]
+    values = [b"z" * 7_000] * 100
+    writer = log.writer(None)
+    await writer.start()
+    await writer.begin()
+    await writer.send(EVENTS, Messages(values))
+    await writer.commit()
+    await writer.close()
+    reader = log.reader(EVENTS)
+    reader.seek(first)
+    found: list[bytes | None] = []
+    async for batch in read_until(reader, EVENTS, end=first + len(values), most=1_000):
+        found += batch.values
+    await reader.close()
+    assert found == values
+
+
 async def test_a_record_beyond_the_limit_is_refused_with_what_to_change(log: KafkaLog) -> None:
     writer = await started(log)
     with pytest.raises(Refused, match=r"writing as kafka-test: .*MessageSizeTooLargeError: raise the topic's max\.message\.bytes"):
