@@ -109,7 +109,7 @@ async def test_a_broker_that_is_gone_for_a_while_is_waited_for_and_nothing_is_lo
         broker.kill()
     done, _ = await asyncio.wait((running,), timeout=OUTAGE_S)
     assert (done, app.readiness.is_ready) == (set(), False)
-    broker.start()
+    await asyncio.to_thread(broker.start)
     await app.publish(events(3, first=3))
     await app.until_items(6)
     while app.readiness.reasons:
