@@ -265,6 +265,15 @@ METRICS: Final = (
         _DURATIONS,
     ),
     Metric(
+        "failures_total",
+        Kind.COUNTER,
+        Unit.TIMES,
+        "How often the work on a partition failed for a reason that passes (a log that is away or silent), by stage; it begins anew.",
+        "Growing: brokers or the network fail, the log says how. `/-/ready` answers 503 until the next attempt works.",
+        Chapter.WORK,
+        (_STAGE,),
+    ),
+    Metric(
         "fences_total",
         Kind.COUNTER,
         Unit.TIMES,

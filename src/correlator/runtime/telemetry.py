@@ -108,6 +108,10 @@ class Telemetry:
         """Count one partition that turned out to be another worker's."""
         self._counter("fences_total").inc()
 
+    def failed(self, stage: Stage) -> None:
+        """Count one task that failed for a passing reason, and is made anew."""
+        self._counter("failures_total", stage).inc()
+
     def on_reload(self, reload: Reload) -> None:
         """Count one wish to take rules and topology anew, by what came of it."""
         self._counter("reloads_total", reload).inc()
