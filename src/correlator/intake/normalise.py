@@ -22,6 +22,7 @@ BEHIND_MOST: Final[Duration] = DAY
 IDS_MOST: Final = 50_000
 """Publishers' ids remembered; the oldest is forgotten first."""
 _ENCODE: Final = msgspec.json.Encoder().encode
+_ENCODE_SORTED: Final = msgspec.json.Encoder(order="sorted").encode
 
 Time = TypeVar("Time", bound=int | str)
 
@@ -74,16 +75,23 @@ class Normaliser:
         )
 
     def _flag_of_id(self, event: Event) -> Flag:
-        """Remember the content behind each id; a second content under one id of one source is flagged."""
         if event.id is None:
             return Flag.NONE
-        name = xxhash.xxh3_64_intdigest(_ENCODE((event.source, event.id)))
-        content = xxhash.xxh3_64_intdigest(_ENCODE((event.status, event.at, event.labels)))
-        known = self._content_by_id.setdefault(name, content)
+        return self.flag_of_id((event.source, event.id), (int(event.status), event.at, digest_of(event.labels)))
+
+    def flag_of_id(self, name: tuple[str | None, str], content: tuple[int, Instant | None, int]) -> Flag:
+        """Remember the content (status, event time, digest of labels) behind a source's id; a second one under one id is flagged."""
+        digest = xxhash.xxh3_64_intdigest(_ENCODE(content))
+        known = self._content_by_id.setdefault(xxhash.xxh3_64_intdigest(_ENCODE(name)), digest)
         if len(self._content_by_id) > IDS_MOST:
             del self._content_by_id[next(iter(self._content_by_id))]
             self.ids_forgotten += 1
-        return Flag.NONE if known == content else Flag.SAME_ID_OTHER_CONTENT
+        return Flag.NONE if known == digest else Flag.SAME_ID_OTHER_CONTENT
+
+
+def digest_of(labels: dict[str, str]) -> int:
+    """Answer the hash of labels, in whatever order they came."""
+    return xxhash.xxh3_64_intdigest(_ENCODE_SORTED(labels))
 
 
 def said_at(at: Time | None, *, is_resolved: bool, starts_at: Time | None, ends_at: Time | None) -> Time | None:

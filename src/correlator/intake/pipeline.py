@@ -8,7 +8,7 @@ which must answer the same. `tests/intake/test_roads.py` holds the two against e
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Annotated, Final, Literal
 
@@ -20,10 +20,11 @@ from correlator.frames.frame import Extra, Frame, FrameKind, News
 from correlator.intake.arrival import STEP, ArrivalClock
 from correlator.intake.collapse import FrameBuilder, Track
 from correlator.intake.formats import Format, read_items
-from correlator.intake.formats.fields import RefusedError, labels_of
+from correlator.intake.formats.fields import RefusedError, is_no_time, labels_of
 from correlator.intake.identify import fingerprint_of
-from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Normaliser, Statement, judge, service_flag
+from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Normaliser, Statement, digest_of, judge, service_flag
 from correlator.intake.route import Router
+from correlator.model.calendar import parse_rfc3339_utc
 from correlator.model.event import Flag, Refusal, Rejection
 from correlator.model.instant import DAY, NEVER, Instant
 from correlator.model.rule import RuleSet
@@ -52,7 +53,7 @@ _Number = Annotated[float, msgspec.Meta(gt=-(2.0**63), lt=2.0**63)]
 
 
 class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The common native event; anything else fails to decode and takes the long road."""
+    """The common native event; anything else fails to decode."""
 
     at: _Milliseconds
     status: Literal["firing", "resolved"]
@@ -64,11 +65,55 @@ class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     receivedAt: _Milliseconds | None = None  # noqa: N815 - the public contract's name
 
 
+_Time = _Milliseconds | str
+"""A time as it may be written; text is read after decoding."""
+
+
+class _SaidMore(_Said, forbid_unknown_fields=True, gc=False, kw_only=True):
+    """A native event with times as text, with the other times of Alertmanager or with an id; what fails here takes the long road."""
+
+    at: _Time  # type: ignore[assignment] # an integer when `_said_more` answers it
+    receivedAt: _Time | None = None  # type: ignore[assignment] # noqa: N815 - the public contract's name
+    startsAt: _Time | None = None  # noqa: N815 - the public contract's name
+    endsAt: _Time | None = None  # noqa: N815 - the public contract's name
+    id: str | None = None
+
+
 _SAID: Final = msgspec.json.Decoder(_Said)
+_SAID_MORE: Final = msgspec.json.Decoder(_SaidMore)
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
 _ENCODE: Final = msgspec.json.Encoder().encode
 _ENCODE_SORTED: Final = msgspec.json.Encoder(order="sorted").encode
 _UNFIT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _said_more(value: bytes) -> _Said | None:
+    """Read an event that is not as common, with its times as integers; None where the long road must say what it is."""
+    try:
+        said = _SAID_MORE.decode(value)
+        said.at = _milliseconds(said.at)
+        if said.receivedAt.__class__ is str:
+            said.receivedAt = _milliseconds_if_any(said.receivedAt)
+        if said.startsAt is not None:
+            starts, ends = _milliseconds_if_any(said.startsAt), _milliseconds_if_any(said.endsAt)
+            if said.status == "resolved" and starts is not None and (said.at if ends is None else ends) < starts:
+                return None
+        elif said.endsAt.__class__ is str:
+            _milliseconds_if_any(said.endsAt)
+    except _UNFIT:
+        return None
+    return said
+
+
+def _milliseconds(written: int | str) -> Instant:
+    at = written if isinstance(written, int) else parse_rfc3339_utc(written)
+    if at is None or is_no_time(written):
+        raise msgspec.DecodeError
+    return at
+
+
+def _milliseconds_if_any(written: int | str | None) -> Instant | None:
+    return None if written is None or is_no_time(written) else _milliseconds(written)
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -274,9 +319,10 @@ class Intake:
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
     ) -> None:
         """The short road. Locals instead of attributes, one loop: this is the hot path of the whole system."""
-        clock, decode, find, is_recording = self._clock, _SAID.decode, self._track_by_labels.get, self._is_recording
+        clock, find, is_recording = self._clock, self._track_by_labels.get, self._is_recording
+        decode: Callable[[bytes], _Said | None] = _SAID.decode
         lag_most, gap = min(self._reorder - 1, self._lateness, BEHIND_MOST), self._builders[0].gap
-        flagged: defaultdict[int, int] = defaultdict(int)
+        flagged, is_more = defaultdict[int, int](int), False
         now, small, taken = clock.now or 0, _SMALL_RECORD if self._is_certain else 0, len(values)
         oldest, newest = now - lag_most, now + STEP
         stamps: Iterable[Instant | None] = timestamps if timestamps is not None else repeat(None)
@@ -286,7 +332,9 @@ class Intake:
                 try:
                     said = decode(value)
                 except _UNFIT:
-                    said = None
+                    said = _said_more(value)
+                    if said is not None:
+                        decode, is_more = _said_more, True  # who writes more mostly goes on so, and it reads the common event too
             if said is not None:
                 written, at = bytes(said.labels), said.at
                 track = find(written) or self._learn_written(written)
@@ -301,8 +349,11 @@ class Intake:
                 if is_timely and track is not None:
                     if arrival > now:
                         now, oldest, newest = arrival, arrival - lag_most, arrival + STEP
-                    if track.flags:
-                        flagged[track.flags] += 1
+                    flags = track.flags
+                    if is_more:
+                        flags |= self._flag_of_id(said, track)
+                    if flags:
+                        flagged[flags] += 1
                     more, last = track.more, track.last
                     if more and last < at < last + gap and at < track.end and track.word == said.status:
                         more.append(at)
@@ -329,6 +380,14 @@ class Intake:
         output.counts.received += taken
         output.counts.forwarded += taken
         output.counts.flagged.update({Flag(flags): count for flags, count in flagged.items()})
+
+    def _flag_of_id(self, said: _Said, track: Track) -> int:
+        if not isinstance(said, _SaidMore) or said.id is None or isinstance(said.at, str):
+            return 0
+        if track.labels_digest is None:
+            track.labels_digest = digest_of(_LABELS.decode(track.content))
+        status = 0 if said.status == "firing" else 1
+        return int(self._normaliser.flag_of_id((said.source, said.id), (status, said.at, track.labels_digest)))
 
     def _step_any(
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
