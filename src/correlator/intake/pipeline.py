@@ -22,7 +22,7 @@ from correlator.intake.collapse import FrameBuilder, Track
 from correlator.intake.formats import Format, read_items
 from correlator.intake.formats.fields import RefusedError, is_no_time, labels_of
 from correlator.intake.identify import fingerprint_of
-from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Normaliser, Statement, digest_of, judge, service_flag
+from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Judged, Normaliser, Statement, digest_of, judge, service_flag
 from correlator.intake.route import Router
 from correlator.model.calendar import parse_rfc3339_utc
 from correlator.model.event import Flag, Refusal, Rejection
@@ -436,19 +436,20 @@ class Intake:
         """Judge a statement's time against its arrival and give it to its row."""
         track = self._track_by_labels.get(statement.content) or self._learn_written(statement.content)
         assert track is not None, "labels that were read once can be read again"
-        at, flags = judge(statement, now, self._lateness)
-        flags |= track.flags
+        judged = judge(statement, now, self._lateness)
+        flags = judged.flags | track.flags
         if flags:
             output.counts.flagged[Flag(flags)] += 1
-        self._add_row(statement, track, at=at, arrival=now, is_late=bool(flags & Flag.LATE))
+        self._add_row(statement, track, judged=judged, arrival=now)
         if track.builder.is_full:
             self._cut_all(output)
 
-    def _add_row(self, statement: Statement, track: Track, *, at: Instant, arrival: Instant, is_late: bool) -> None:
+    def _add_row(self, statement: Statement, track: Track, *, judged: Judged, arrival: Instant) -> None:
         """Add an item that the clock had reached `arrival` for. Its effect is later than all that machines may have judged by then."""
+        at, is_late = judged.at, bool(judged.flags & Flag.LATE)
         effect = arrival if is_late else max(at, arrival - self._reorder + 1)
         oddness = statement.flags & Flag.RESOLVED_BEFORE_FIRING
-        is_plain = effect == at and statement.expires is None and not oddness
+        is_plain = effect == at and judged.expires is None and not oddness
         if is_plain and track.builder.extend_run(track, statement.status, at):
             return
         news = None
@@ -458,7 +459,7 @@ class Intake:
             self._start_row(track, statement.status, at, news=news)
             return
         self._end_other_run(track)
-        extra = Extra(int(oddness | (Flag.LATE if is_late else Flag.NONE)), effect if effect != at else None, statement.expires)
+        extra = Extra(int(oddness | (Flag.LATE if is_late else Flag.NONE)), effect if effect != at else None, judged.expires)
         track.builder.add_alone(track, statement.status, at, extra=extra, news=news)
 
     def _start_row(self, track: Track, status: int, at: Instant, *, news: News | None) -> None:
