@@ -79,6 +79,7 @@ async def app(broker: Broker, request: pytest.FixtureRequest) -> AsyncIterator[A
     name = "".join([letter if letter.isalnum() else "-" for letter in request.node.name])[:60].strip("-").lower()
     made = Application(log, name)
     await made.judge()
+    made.readiness = Readiness()  # the first worker's says that it stops
     yield made
     await log.close()
 
