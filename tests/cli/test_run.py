@@ -129,7 +129,7 @@ def test_a_disk_without_room_stops_it_and_loses_nothing(storm: Path, tmp_path: P
 
 def test_a_disk_without_room_keeps_whole_batches_of_what_was_published(storm: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    ended = correlator("publish", "--embedded", log, "--more", storm / "events.jsonl", file_blocks=3_000)
+    ended = correlator("publish", "--embedded", log, "--more", storm / "events.jsonl", file_blocks=9_000)
     assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
     lines = read_lines(storm / "events.jsonl")
     with Outcome(log) as outcome:

@@ -418,10 +418,10 @@ def _keys(schema: dict[str, object]) -> list[str]:
 
 
 def test_a_key_that_looks_like_ours_inside_pydantic_is_told_as_any_other(tmp_path: Path) -> None:
-    text = "edges: [{from: a, to: a, <name>: 1}]\nservices: {a: {depends_on: [{name: a, <long>: 1}]}}\ninstances: {<name>: }\n"
+    text = "edges: [{from: b, to: a, <name>: 1}]\nservices: {a: , b: {depends_on: [{name: c, <long>: 1}]}, c: }\ninstances: {<name>: }\n"
     assert [problem.message for problem in examine([written(tmp_path, a=text)]).problems] == [
         "unknown key '<name>' in edges[0]",
-        "unknown key '<long>' in services.a.depends_on[0]",
+        "unknown key '<long>' in services.b.depends_on[0]",
         "missing key 'of' in instances.<name>",
     ]
 

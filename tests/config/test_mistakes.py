@@ -122,6 +122,13 @@ RULES = {
             "no look-around, back reference, possessive or atomic part"
         ),
     ),
+    "nothing for matchers": (
+        "alerts:\n- name: a\n  match:\n  for: 2m",
+        (
+            "a.yaml:3:9: error: alerts[0].match holds no matcher; "
+            "write one as severity=\"critical\", or leave 'match' out to mean every alert"
+        ),
+    ),
     "a mapping for matchers": (
         "alerts: [{name: a, match: {a: b}}]",
         "a.yaml:1:27: error: alerts[0].match must be a list, not a mapping",
@@ -195,7 +202,7 @@ TOPOLOGY = {
         "services: {a: {}}\nedges: [{from: a, to: zzz}]",
         "a.yaml:2:23: error: edges[0].to: nothing is called 'zzz'",
     ),
-    "an edge without an end": ("edges: [{from: a}]", "a.yaml:1:9: error: missing key 'to' in edges[0]"),
+    "an edge without an end": ("services: {a: }\nedges: [{from: a}]", "a.yaml:2:9: error: missing key 'to' in edges[0]"),
     "an edge of the wrong kinds": (
         "services: {a: {}, b: {}}\nedges: [{from: a, to: b, kind: runs_on}]",
         "a.yaml:2:23: error: edges[0].to: 'b' is a service, not a host",
@@ -273,6 +280,62 @@ def test_a_broken_entry_is_still_a_name_that_others_may_use() -> None:
     assert told({"a.yaml": text}) == ["a.yaml:3:13: error: services.b.tier must be a whole number, not the text 'gold'"]
 
 
+def test_a_mistake_in_a_member_hides_no_unknown_name_in_it() -> None:
+    text = """
+services:
+  checkout: {teir: 2, depends_on: [crat]}
+  search: {depends_on: [crat, {service: cart, delay: 30x}, {service: crat, delay: 30x}, {delay: 1s}, 5, crat], runs_on: crat}
+  cart: {}
+instances:
+  p: {runs_on: [5, nowhere]}
+edges:
+- {from: 5, to: crat}
+- {from: crat, kind: 5}
+"""
+    like_cart = "nothing is called 'crat' (did you mean 'cart'?)"
+    assert told({"a.yaml": text}) == [
+        "a.yaml:3:14: error: unknown key 'teir' in services.checkout (did you mean 'tier'?)",
+        f"a.yaml:3:36: error: services.checkout.depends_on[0]: {like_cart}",
+        f"a.yaml:4:25: error: services.search.depends_on[0]: {like_cart}",
+        "a.yaml:4:54: error: services.search.depends_on[1].delay must be a duration such as 30s, 5m or 1h30m, not the text '30x'",
+        f"a.yaml:4:70: error: services.search.depends_on[2].service: {like_cart}",
+        "a.yaml:4:83: error: services.search.depends_on[2].delay must be a duration such as 30s, 5m or 1h30m, not the text '30x'",
+        ("a.yaml:4:89: error: services.search.depends_on[3] must name what it depends on, with 'service' or 'name' (one of them)"),
+        "a.yaml:4:102: error: services.search.depends_on[4] must be a name or a mapping such as {service: payments, delay: 30s}",
+        f"a.yaml:4:105: error: services.search.depends_on[5]: {like_cart}",
+        "a.yaml:4:121: error: services.search.runs_on must be a list, not the text 'crat'",
+        "a.yaml:7:6: error: missing key 'of' in instances.p",
+        "a.yaml:7:17: error: instances.p.runs_on[0] must be text, not the number 5 (put it in quotes)",
+        "a.yaml:7:20: error: instances.p.runs_on[1]: nothing is called 'nowhere'",
+        "a.yaml:9:10: error: edges[0].from must be text, not the number 5 (put it in quotes)",
+        f"a.yaml:9:17: error: edges[0].to: {like_cart}",
+        "a.yaml:10:3: error: missing key 'to' in edges[1]",
+        f"a.yaml:10:10: error: edges[1].from: {like_cart}",
+        "a.yaml:10:22: error: edges[1].kind must be text, not the number 5 (put it in quotes)",
+    ]
+
+
+def test_a_mistake_in_an_alert_rule_hides_no_contradiction_of_it_and_makes_none() -> None:
+    text = """
+time: {reorder: 2m}
+alerts:
+- {name: a, match: [5, x=y], expiry: 2m}
+- {name: a, match: x=z, fro: 2m}
+- {match: x}
+- {match: x=z}
+- {name: b, match: x=z}
+"""
+    assert [line.split("; ")[0] for line in told({"a.yaml": text})] == [
+        "a.yaml:4:21: error: alerts[0].match[0] must be text, not the number 5 (put it in quotes)",
+        "a.yaml:4:38: error: alerts[0].expiry (2m) must be more than time.reorder (2m)",
+        "a.yaml:5:10: error: duplicate alert rule 'a', first written at a.yaml:4:10",
+        "a.yaml:5:25: error: unknown key 'fro' in alerts[1] (did you mean 'for'?)",
+        "a.yaml:6:3: error: missing key 'name' in alerts[2]",
+        "a.yaml:6:11: error: alerts[2].match[0] cannot be read at 'x'",
+        "a.yaml:7:3: error: missing key 'name' in alerts[3]",
+    ]
+
+
 def test_a_section_in_two_files_is_told_with_both_places() -> None:
     texts = {"a.yaml": "time: {reorder: 1s}", "b.yaml": "alerts: []\ntime: {reorder: 1s}"}
     assert told(texts) == ["b.yaml:2:1: error: 'time' is already set at a.yaml:1:1; keep one of them"]
@@ -324,6 +387,7 @@ def test_a_service_written_twice_hides_no_other_mistake() -> None:
     text = "services:\n  a: {depends_on: [b]}\n  b: {}\n  a: {depends_on: [x], tier: gold}\n  c: {tier: gold}\n"
     assert told({"a.yaml": text}) == [
         "a.yaml:4:3: error: duplicate key 'a', first written at a.yaml:2:3",
+        "a.yaml:4:20: error: services.a.depends_on[1]: nothing is called 'x'",
         "a.yaml:4:30: error: services.a.tier must be a whole number, not the text 'gold'",
         "a.yaml:5:13: error: services.c.tier must be a whole number, not the text 'gold'",
     ]

@@ -16,7 +16,7 @@ from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import MINUTE, SECOND, Instant
 from correlator.model.rule import AlertRule, Identity, Matcher, MatchOperator, Retention, RuleSet
 
-from tests.builders import T0, Outcome, a_control, a_tick, an_event, follow, frames_of, resolved, run
+from tests.builders import T0, Outcome, a_control, a_tick, an_event, at, follow, frames_of, resolved, run
 
 DOWN = (Matcher("alertname", MatchOperator.EQUAL, "Down"),)
 
@@ -84,6 +84,30 @@ def test_an_early_event_that_comes_late_counts_as_late() -> None:
 def test_late_news_of_an_unknown_alert_takes_effect_at_its_arrival() -> None:
     outcome = run([an_event(said="0", received="20m")], until="36m")
     assert stretches(outcome) == [("0", "2100", None)]
+
+
+@pytest.mark.parametrize("apart", ["20m10s", "20m10s1ms", "21m"])
+def test_a_late_firing_and_its_late_resolve_are_one_stretch_that_never_opens(apart: str) -> None:
+    events = [
+        an_event("mail/Up", said="20m", received="20m"),
+        an_event(said="10s", received="20m10s"),
+        resolved(said="20s", received=apart),
+        an_event("mail/Up", said="30m", received="30m"),
+    ]
+    outcome = run(events, a_control(AlertRule("slow", DOWN, settle=2 * MINUTE)))
+    (stretch,) = [stretch for stretch in outcome.stretches if stretch.labels["alertname"] == "Down"]
+    assert (since(stretch.started), since(stretch.ended), stretch.count) == ("10", "20", 2)
+    (*_, last) = [one for one in outcome.revisions if one.members and one.members[0].labels["alertname"] == "Down"]
+    assert last.state is IncidentState.RESOLVED
+    assert IncidentState.OPEN not in {one.state for one in outcome.revisions if one.id == last.id}
+
+
+def test_a_backlog_of_late_statements_is_ordered_by_their_event_times() -> None:
+    said = [("1m", "firing"), ("2m", "firing"), ("3m", "resolved"), ("4m", "firing"), ("5m", "resolved")]
+    events = [an_event(said=at, status=status, received="25m") for at, status in said]
+    for batches in ([events], [[event] for event in events]):
+        outcome = follow(Machine(a_control()), frames_of(batches, a_control()))
+        assert stretches(outcome) == [("60", "180", None), ("240", "300", None)]
 
 
 def test_a_resolve_out_of_order_splits_the_stretch_exactly() -> None:
@@ -320,6 +344,57 @@ def test_an_expiry_of_its_own_goes_with_the_rule_that_gave_it() -> None:
 
 
 # Ends that a message names, labels outside the identity
+
+
+def a_message(said: str, ends: str | None = None, *, received: str | None = None, name: str = "Down") -> bytes:
+    """Write an alert of Alertmanager that fires, as a recording has it."""
+    alert: dict[str, object] = {"status": "firing", "labels": {"alertname": name, "service": "db"}, "startsAt": at(said)}
+    if ends is not None:
+        alert["endsAt"] = at(ends)
+    return msgspec.json.encode({"version": "4", "alerts": [{**alert, "receivedAt": at(received or said)}]})
+
+
+def test_an_alert_of_alertmanager_expires_after_five_hours() -> None:
+    assert stretches(run([a_message("0")], until="5h9s999ms")) == [("0", "", None)]
+    assert stretches(run([a_message("0")], until="5h10s")) == [("0", "18000", None)]
+
+
+def test_of_ends_said_at_one_instant_the_latest_counts_in_any_order() -> None:
+    for ends in (["3m", "5m", None], ["5m", "3m", None], [None, "3m", "5m"], ["5m", None, "3m"]):
+        assert stretches(run([a_message("0", end) for end in ends], until="10m")) == [("0", "300", None)]
+
+
+def test_a_newer_statement_may_bring_an_end_forward() -> None:
+    assert stretches(run([a_message("0", "50m"), a_message("1m", "4m")], until="1h")) == [("0", "240", None)]
+
+
+def test_a_newer_statement_without_an_end_lets_the_alert_expire() -> None:
+    assert stretches(run([a_message("0", "5m"), a_message("1m")], until="6h")) == [("0", "18060", None)]
+
+
+def test_an_end_no_later_than_its_statement_says_nothing() -> None:
+    assert stretches(run([a_message("1m", "1m"), a_message("2m", "30s")], until="1h")) == [("60", "", None)]
+
+
+def test_a_run_never_steps_over_an_end_whatever_the_batching_or_order() -> None:
+    named, plain, later = a_message("0", "5m"), a_message("0"), a_message("6m")
+    for events in ([named, plain, later], [plain, named, later]):
+        for batches in ([events], [events[:1], events[1:]], [events[:2], events[2:]], [[event] for event in events]):
+            outcome = follow(Machine(a_control()), frames_of(batches, a_control()))
+            assert stretches(outcome) == [("0", "300", None), ("360", "", None)]
+
+
+def test_an_end_that_comes_out_of_order_divides_what_was_folded_beyond_it() -> None:
+    first, named, folded = a_message("0"), a_message("21s", "22s", received="21s"), [a_message("20s"), a_message("25s")]
+    batches = [[first], [a_message("15s", name="Other")], folded, [named]]
+    outcome = follow(Machine(a_control()), frames_of(batches, a_control()))
+    found = [one for one in (*outcome.stretches, *outcome.open_stretches) if one.labels["alertname"] == "Down"]
+    assert [(since(one.started), since(one.ended), one.count) for one in found] == [("0", "22", 3), ("25", "", 1)]
+
+
+@pytest.mark.parametrize(("ends", "over"), [("24h", "86400"), ("24h1ms", "18000")])
+def test_an_end_more_than_a_day_ahead_of_its_arrival_is_ignored(ends: str, over: str) -> None:
+    assert stretches(run([a_message("0", ends)], until="25h")) == [("0", over, None)]
 
 
 def test_an_alert_lasts_until_the_end_its_message_names() -> None:

@@ -3,9 +3,14 @@
 import pytest
 
 from correlator.correlate import sources as module
+from correlator.correlate.machine import Machine
 from correlator.correlate.sources import Sources
 from correlator.frames.frame import FrameKind
+from correlator.intake.pipeline import Intake
+from correlator.model.event import Verdict
 from correlator.model.instant import HOUR, MINUTE, SECOND
+
+from tests.builders import T0, a_control, an_event, follow, over_the_log, resolved
 
 
 def known(**watermarks: int) -> Sources:
@@ -100,3 +105,17 @@ def test_a_recording_that_goes_on_is_waited_for_again() -> None:
     sources.advance("a", 12 * MINUTE, FrameKind.ROWS)
     assert sources.now == 10 * MINUTE
     assert sources.live == ["a", "b"]
+
+
+def test_rows_of_an_alert_forgotten_since_its_source_described_it_are_late() -> None:
+    """A source that stood still for hours goes on without labels that it sent minutes ago, by its own time."""
+    control = a_control()
+    slow, fast = [Intake(name, control, is_recording=True, watermark=T0) for name in ("slow", "fast")]
+    machine = Machine(control)
+    frames = [*slow.step([0, 1], [an_event("db/Down", "0", received="0"), resolved("db/Down", "1s", received="1s")]).frames]
+    for hour in range(1, 20):
+        frames += fast.step([hour], [an_event("web/Slow", f"{hour * 30}m", received=f"{hour * 30}m")]).frames
+    frames += slow.step([2], [resolved("db/Down", "1m", received="1m")]).frames
+    follow(machine, [over_the_log(frame) for _, frame in frames])
+    assert machine.verdicts[Verdict.LATE] == 1
+    assert sum(machine.verdicts.values()) + machine.waiting == 22

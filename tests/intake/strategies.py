@@ -4,6 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from correlator.model.calendar import format_rfc3339
+
 from tests.intake.builders import NOON, an_alert, an_event, record
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
@@ -29,7 +31,23 @@ ODD_KEYS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
         {"id": "one"},
         {"source": "a", "generatorURL": "http://x"},
         {"source": 7},
+        {"id": "one", "source": "a"},
+        {"id": "two", "startsAt": "2026-03-01T12:00:00Z"},
+        {"id": 1},
         {"startsAt": NOON},
+        {"startsAt": NOON + DAY, "endsAt": NOON + DAY},
+        {"startsAt": "2026-03-01T12:00:10.5Z"},
+        {"startsAt": "2026-03-01T12:00:10+01:00"},
+        {"startsAt": "0001-01-01T00:00:00Z", "endsAt": ""},
+        {"startsAt": NOON // 1000},
+        {"startsAt": "noon"},
+        {"endsAt": NOON - SECOND},
+        {"endsAt": "noon"},
+        {"receivedAt": "2026-03-01T12:00:02.123456Z"},
+        {"receivedAt": ""},
+        {"at": "2026-03-01T12:00:02.9999999Z", "id": "one"},
+        {"at": ""},
+        {"at": "0001-01-01T00:00:00Z"},
         {"endsAt": "0001-01-01T00:00:00Z"},
         {"at": "2026-03-01T12:00:01.5Z"},
         {"at": "2026-03-01T12:00:01"},
@@ -50,6 +68,21 @@ ODD_KEYS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
         {"receivedAt": NOON * 1000},
     ]
 )
+_TIMES = st.one_of(
+    st.integers(-20 * SECOND, 20 * SECOND).map(lambda wander: NOON + wander),
+    st.integers(-20 * SECOND, 20 * SECOND).map(lambda wander: format_rfc3339(NOON + wander)),
+    st.sampled_from(["", "0001-01-01T00:00:00Z", None]),
+)
+MORE_KEYS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "startsAt": _TIMES,
+        "endsAt": _TIMES,
+        "id": st.sampled_from(["one", "two", "", None]),
+        "source": st.sampled_from(["a", "b", None]),
+    },
+)
+"""What publishers write beside the common keys; each is good in itself."""
 RAW = st.sampled_from(
     [
         b"",
@@ -72,7 +105,7 @@ def streams(draw: st.DrawFn, *, is_recording: bool = True, most: int = 40) -> li
     """Records in log order. Their times wander by seconds, and leap now and then."""
     at, records = NOON, []
     for _ in range(draw(st.integers(0, most))):
-        kind = draw(st.sampled_from(["plain"] * 6 + ["odd", "leap", "message", "list", "raw"]))
+        kind = draw(st.sampled_from(["plain"] * 6 + ["more"] * 3 + ["odd", "leap", "message", "list", "raw"]))
         status = draw(st.sampled_from(["firing", "firing", "firing", "resolved"]))
         at += abs(draw(STEPS)) // 4
         said = at + draw(STEPS) + (draw(LEAPS) if kind == "leap" else 0)
@@ -87,6 +120,7 @@ def streams(draw: st.DrawFn, *, is_recording: bool = True, most: int = 40) -> li
         elif kind == "list":
             records.append(record([an_event(of=draw(NAMES), at=said, status=status, **arrived), {**an_event(at=at), **draw(ODD_KEYS)}]))
         else:
-            odd = draw(ODD_KEYS) if kind == "odd" else {}
-            records.append(record({**an_event(of=draw(NAMES), at=said, status=status, **arrived), **odd}))
+            odd = draw(MORE_KEYS) if kind == "more" else draw(ODD_KEYS) if kind == "odd" else {}
+            time = format_rfc3339(said) if kind == "more" and draw(st.booleans()) else said
+            records.append(record({**an_event(of=draw(NAMES), at=time, status=status, **arrived), **odd}))
     return records

@@ -11,7 +11,7 @@ from correlator.correlate.machine import Machine
 from correlator.model.instant import MINUTE, SECOND, Instant
 
 from tests.builders import an_event, follow, frames_of, run
-from tests.laws.streams import CONTROLS, REORDER, Item, streams
+from tests.laws.streams import CONTROLS, NATIVE, REORDER, Item, streams
 from tests.laws.test_same import cuts, split
 
 EXPIRY = 15 * MINUTE
@@ -43,7 +43,7 @@ def counted(items: list[Item]) -> Counter[str]:
     return found
 
 
-@given(streams(delays=(0,), gaps=CLOSE, most=40), st.randoms(use_true_random=False), cuts)
+@given(streams(delays=(0,), gaps=CLOSE, most=40, names=NATIVE), st.randoms(use_true_random=False), cuts)
 def test_the_counts_of_an_alerts_stretches_add_up_to_its_items(items: list[Item], random: Random, places: list[int]) -> None:
     once = without_resends(items)
     moved = sorted(once, key=lambda item: item.at + random.randrange(REORDER))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from correlator.model.calendar import format_rfc3339, parse_rfc3339
+from correlator.model.calendar import format_rfc3339, parse_rfc3339, parse_rfc3339_utc
 from correlator.model.instant import DAY, DURATION_MOST, HOUR, MINUTE, SECOND, format_duration, parse_duration
 
 YEAR_ONE, YEAR_9999 = -62_135_596_800_000, 253_402_300_799_999
@@ -66,6 +66,15 @@ def test_any_date_is_read_as_the_standard_library_reads_it(moment: datetime) -> 
 )
 def test_the_writings_of_rfc_3339_are_read(text: str) -> None:
     assert format_rfc3339(parse_rfc3339(text)[0]) == "2026-03-01T12:00:00.250Z"
+
+
+@given(st.datetimes(), st.text("0123456789.,Z tT+-\u0663", max_size=12))
+def test_the_quick_reader_of_times_answers_what_the_other_one_answers(moment: datetime, rest: str) -> None:
+    written = f"{moment.isoformat()}Z"
+    assert parse_rfc3339_utc(written) == parse_rfc3339(written)[0]
+    for text in (written[:19] + rest, f"{written[:19]}.{rest}Z", written[:17] + rest + "Z", rest):
+        instant = parse_rfc3339_utc(text)
+        assert instant is None or (instant, True) == parse_rfc3339(text)
 
 
 def test_a_time_without_zone_is_told_apart() -> None:

@@ -173,7 +173,7 @@ async def test_a_fenced_writer_leaves_no_error_that_nobody_asks_for(log: KafkaLo
     asyncio.get_running_loop().set_exception_handler(lambda _, context: neglected.append(context))
     await log.open_topics([TopicSettings(tp.topic) for tp in MANY])
     await fenced(log, sent_before=sent_before)
-    await asyncio.sleep(0)
+    await log.bounds(MANY[0])
     gc.collect()
     assert neglected == []
 
@@ -222,6 +222,25 @@ async def test_a_record_larger_than_a_batch_goes_alone(log: KafkaLog) -> None:
         found += (await reader.poll(max_records=100, timeout_ms=5_000)).values
     assert found == values
     await reader.close()
+
+
+async def test_a_fetch_that_finds_nothing_behind_a_large_one_ends_the_backlog(log: KafkaLog) -> None:
+    """An answer of more than half a fetch is followed by another, which is empty where the first held all there is."""
+    first = (await log.bounds(EVENTS))[1]
+    values = [b"z" * 7_000] * 100
+    writer = log.writer(None)
+    await writer.start()
+    await writer.begin()
+    await writer.send(EVENTS, Messages(values))
+    await writer.commit()
+    await writer.close()
+    reader = log.reader(EVENTS)
+    reader.seek(first)
+    found: list[bytes | None] = []
+    async for batch in read_until(reader, EVENTS, end=first + len(values), most=1_000):
+        found += batch.values
+    await reader.close()
+    assert found == values
 
 
 async def test_a_record_beyond_the_limit_is_refused_with_what_to_change(log: KafkaLog) -> None:

@@ -4,10 +4,10 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+
 from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.kafka import Access, KafkaLog
-
-import pytest
 
 from loadtest.broker import Broker
 from loadtest.company import PARTITIONS, Load, Service, a_storm, canonical, items, settings_in, topics_of

@@ -115,7 +115,7 @@ class Play:
         self._plan = list(plan)
         self._armed_in = 0
         self._at_control: list[Cell] = []
-        self._telemetry = Telemetry()
+        self.telemetry = Telemetry()
         random = self.world.random
         self._records = random.choice((1, 4, 15, 60))
         rows, every = random.choice((1, 6, 40, 1_000)), random.choice(("1s", "5s", "20s"))
@@ -128,7 +128,7 @@ class Play:
             _BRIEFLY,
             intakes=self._intakes,
             correlates=self._correlates,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
             readiness=Readiness(),
             clock=lambda: self.world.now,
         )
@@ -136,10 +136,7 @@ class Play:
 
     def run(self) -> None:
         """Put the rules in force, play the story with its faults, and let everything settle without any."""
-        now(self.world.log.open_topics(TOPICS.settings({"events": self.story.partitions}, len(self.story.domains), _BRIEFLY)))
-        self._at_control = [cell for cell in self._plan if cell.stage == "control"]
-        self._plan = [cell for cell in self._plan if cell.stage != "control"]
-        self._put_in_force(self.story.control)
+        self._open()
         publisher = Publisher(self.world, self.story)
         self._add_tasks()
         while self.world.slot < self.story.slots:
@@ -156,6 +153,12 @@ class Play:
         for _ in range(SETTLING // _SILENCE):
             self._slot(_SILENCE)
         self._drain()
+
+    def _open(self) -> None:
+        now(self.world.log.open_topics(TOPICS.settings({"events": self.story.partitions}, len(self.story.domains), _BRIEFLY)))
+        self._at_control = [cell for cell in self._plan if cell.stage == "control"]
+        self._plan = [cell for cell in self._plan if cell.stage != "control"]
+        self._put_in_force(self.story.control)
 
     def _slot(self, duration: int) -> None:
         self.world.rest()
@@ -192,9 +195,13 @@ class Play:
 
     def _add_tasks(self) -> None:
         for partition in range(self.story.partitions):
-            self.world.add(Client(f"intake {partition}", "intake", partial(self._intake, TopicPartition(RAW, partition))))
+            self.add_intake(partition)
         for partition in range(len(self.story.domains)):
             self.world.add(Client(f"correlate {partition}", "correlate", partial(self._correlate, partition)))
+
+    def add_intake(self, partition: int) -> Client:
+        """Let a process begin to read a raw partition."""
+        return self.world.add(Client(f"intake {partition}", "intake", partial(self._intake, TopicPartition(RAW, partition))))
 
     def _intake(self, tp: TopicPartition) -> Task:
         task = IntakeTask(
@@ -204,11 +211,17 @@ class Play:
             form=Format.AUTO,
             is_recording=self.story.is_recording,
             caution=Caution(self._records),
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
+            others=self._others_of(tp),
             clock=lambda: self.world.now,
+            seconds=self.world.monotonic,
+            rest=self._rest,
         )
         self._intakes[tp] = task
         return Task(task.run, task.close)
+
+    def _others_of(self, tp: TopicPartition) -> list[TopicPartition]:
+        return [TopicPartition(RAW, number) for number in range(self.story.partitions) if number != tp.partition]
 
     def _correlate(self, partition: int) -> Task:
         task = CorrelateTask(
@@ -217,7 +230,7 @@ class Play:
             partition,
             domain=self.story.domains[partition],
             checkpoint=self._checkpoint,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
             on_restored=lambda: None,
             clock=self.world.monotonic,
         )

@@ -18,7 +18,7 @@ from correlator.runtime.ports import Batch, Fenced, Headers, OffsetOutOfRange, P
 from tests.builders import T0
 from tests.simulation.faults import CANCELLED, CRASH_AFTER, CRASH_BEFORE, FENCED, LOST_REPLY, LOST_REQUEST, SLOW, Cell, Counts
 
-_LOOKS: Final = ("poll", "bounds", "wait")
+_LOOKS: Final = ("poll", "bounds", "committed", "wait")
 """Calls of one that waits for input; with any other it has something to do."""
 STEPS_MOST: Final = 20_000
 """Steps in which every slot of virtual time must come to rest."""

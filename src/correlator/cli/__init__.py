@@ -12,6 +12,7 @@ from correlator.cli.parse import parse
 from correlator.cli.publish import publish
 from correlator.cli.replay import replay
 from correlator.cli.run import run
+from correlator.cli.state import state
 
 
 @click.group()
@@ -20,6 +21,6 @@ def main() -> None:
     """Turn storms of alerts into a few incidents that name their cause."""
 
 
-_COMMANDS: Final = (run, demo, publish, incidents, dead_letters, parse, replay, check)
+_COMMANDS: Final = (run, demo, publish, incidents, dead_letters, parse, replay, check, state)
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 from correlator.cli.reference import cli_page
@@ -9,6 +10,7 @@ from correlator.config.pages import settings_page
 from correlator.config.schemas import schemas
 from correlator.intake.schema import event_schema
 from correlator.model.schemas import document_schemas, schema_page, states_page
+from correlator.runtime.asyncapi import asyncapi_page
 from correlator.runtime.metrics import metrics_page
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -16,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def documents() -> Iterator[tuple[Path, str]]:
     """Answer every generated document, its path relative to the project's folder."""
+    yield Path("docs/asyncapi.yaml"), asyncapi_page(version("correlator"))
     yield Path("docs/cli.md"), cli_page()
     yield Path("docs/metrics.md"), metrics_page()
     yield Path("docs/settings.md"), settings_page()

@@ -17,6 +17,7 @@ from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Refusal
 from correlator.model.instant import MINUTE, Instant, format_duration
+from correlator.runtime.collector import settle_collector
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.files import Records, check_readable, input_bytes, read_merged
 from correlator.runtime.publish import publish as publish_batches
@@ -44,6 +45,7 @@ def publish(files: Sequence[str], *, config: str | None, embedded: Path | None, 
         name = _known_topic(settings, topic)
         check_readable(files)
         with progress("publish", input_bytes(files)) as advance:
+            settle_collector()
             cpu = time.process_time()
             batches = _watched(read_merged(list(files), size=BATCH_RECORDS, advance=advance), _settings_of_topic(settings, name))
             records = asyncio.run(_publish(settings, embedded, name, batches=batches, marks_end=not more and _is_recording(settings, name)))

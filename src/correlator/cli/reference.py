@@ -34,7 +34,16 @@ log stands.
 
 def cli_page() -> str:
     """Write the page: what holds for all commands, then each with its options."""
-    return "\n".join([_OPENING, *[line for name in main.commands for line in _section(name, main.commands[name])]])
+    return "\n".join([_OPENING, *[line for name, command in _commands(main) for line in _section(name, command)]])
+
+
+def _commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its whole name; those of a group stand behind it."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def _section(name: str, command: click.Command) -> Iterator[str]:

@@ -145,7 +145,7 @@ class _Run:
         if worker is not None:
             count_as(worker)
         self._telemetry = Telemetry()
-        self._readiness = Readiness()
+        self._readiness = Readiness(self._telemetry.ready)
 
     @property
     def events(self) -> int:

@@ -18,6 +18,8 @@ _PATTERN_LIMIT: Final = 1024
 _UNKNOWN_TO_RE2: Final = re.compile(r"\(\?(?:=|!|<=|<!|P=|\(|>)|\\[1-9]|[*+?}]\+")
 """What Python's patterns can and Alertmanager's cannot: looking around, back references, atomic and possessive groups."""
 
+NO_MATCHER: Final = "holds no matcher; write one as severity=\"critical\", or leave 'match' out to mean every alert"
+
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """Read comma-separated matchers, all of which an alert must meet.
@@ -35,7 +37,7 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
         matcher, place = _matcher(body, place)
         matchers.append(matcher)
     if not matchers:
-        raise ValueError("holds no matcher; write one as severity=\"critical\", or leave 'match' out to mean every alert")
+        raise ValueError(NO_MATCHER)
     return tuple(matchers)
 
 

@@ -16,7 +16,7 @@ from correlator.config.schema import (
     RetentionSection,
     TimeSection,
 )
-from correlator.config.validate import Schema, Validated, path_text
+from correlator.config.validate import BROKEN, Schema, Validated, path_text
 from correlator.model.instant import Duration, format_duration
 from correlator.model.rule import AlertRule, Expiry, Grouping, Identity, Matcher, MatchOperator, Retention, RuleSet, TimeRules
 from correlator.model.topology import Topology
@@ -34,7 +34,7 @@ class RulesCompiler:
         self._files = files
         self._findings = findings
         self._owner_by_section: dict[str, Document] = {}
-        self._alerts: list[tuple[AlertRule, Document, Path]] = []
+        self._alerts: list[tuple[AlertRule, Validated, Path]] = []
 
     def compile(self) -> RuleSet:
         """Merge, check what concerns more than one section, and answer the rules."""
@@ -61,11 +61,11 @@ class RulesCompiler:
         """Warn of alert rules that name a service which a topology that is not empty lacks."""
         if not topology.nodes:
             return
-        for rule, document, path in self._alerts:
+        for rule, file, path in self._alerts:
             for matcher in rule.match:
                 if matcher.label == "service" and matcher.operator is MatchOperator.EQUAL and matcher.value not in topology.node_by_name:
                     self._findings.warning(
-                        document.mark((*path, "match")),
+                        file.document.mark((*path, "match")),
                         f"alert rule '{rule.name}' names the service '{matcher.value}', which no topology has",
                         hint=suggester.hint(matcher.value, topology.node_by_name),
                     )
@@ -93,9 +93,9 @@ class RulesCompiler:
         reorder = rules.time.reorder
         self._check_above("expiry.native", rules.expiry.native, floor=reorder)
         self._check_above("expiry.alertmanager", rules.expiry.alertmanager, floor=reorder)
-        for rule, document, path in self._alerts:
+        for rule, file, path in self._alerts:
             if rule.expiry is not None and rule.expiry <= reorder:
-                self._refuse_below(document.mark((*path, "expiry")), f"{path_text(path)}.expiry", pair=(rule.expiry, reorder))
+                self._refuse_below(file.document.mark((*path, "expiry")), f"{path_text(path)}.expiry", pair=(rule.expiry, reorder))
         self._check_above("time.lateness", rules.time.lateness, floor=reorder)
         if rules.retention.closed < rules.retention.close_after:
             where = self._mark("retention", "closed") or Mark("")
@@ -113,29 +113,33 @@ class RulesCompiler:
 
     def _check_names(self) -> None:
         first_by_name: dict[str, Mark] = {}
-        for rule, document, path in self._alerts:
-            where = document.mark((*path, "name"))
+        for rule, file, path in self._alerts:
+            if rule.name == BROKEN:
+                continue
+            where = file.document.mark((*path, "name"))
             first = first_by_name.setdefault(rule.name, where)
             if first is not where:
                 self._findings.error(where, f"duplicate alert rule '{rule.name}', first written at {first}")
         if len(self._alerts) > RULES_LIMIT:
-            _, document, path = self._alerts[RULES_LIMIT]
-            self._findings.error(document.mark(path), f"more than {RULES_LIMIT} alert rules")
+            _, file, path = self._alerts[RULES_LIMIT]
+            self._findings.error(file.document.mark(path), f"more than {RULES_LIMIT} alert rules")
 
     def _check_reach(self) -> None:
         earlier: dict[frozenset[Matcher], str] = {}
-        for rule, document, path in self._alerts:
+        for rule, file, path in self._alerts:
+            if file.is_broken(path):
+                continue
             matchers = frozenset(rule.match)
             covering = next((earlier[subset] for subset in _subsets(rule.match) if subset in earlier), None)
             if covering is not None:
                 message = f"alert rule '{rule.name}' is never reached: '{covering}' above matches all that it matches"
-                self._findings.warning(document.mark((*path, "name")), message)
+                self._findings.warning(file.document.mark((*path, "name")), message)
             earlier.setdefault(matchers, rule.name)
 
 
-def _alerts(file: Validated) -> Iterator[tuple[AlertRule, Document, Path]]:
+def _alerts(file: Validated) -> Iterator[tuple[AlertRule, Validated, Path]]:
     for path, section in file.members("alerts", AlertSection):
-        yield _alert(section), file.document, path
+        yield _alert(section), file, path
 
 
 def _alert(section: AlertSection) -> AlertRule:

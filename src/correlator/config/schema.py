@@ -8,7 +8,7 @@ from typing import Annotated, Final, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from correlator.config.matchers import parse_matchers
+from correlator.config.matchers import NO_MATCHER, parse_matchers
 from correlator.model.instant import DAY, HOUR, MINUTE, SECOND, Duration, format_duration, parse_duration
 
 DURATION_PATTERN: Final = r"^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$"
@@ -159,7 +159,9 @@ class RetentionSection(Section):
 
 
 def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else unlisted(value)
+    if value is None:  # not the default, as elsewhere: a rule whose matchers were forgotten would decide for every alert
+        raise mistake(NO_MATCHER)
+    return [value] if isinstance(value, str) else value
 
 
 def _checked_matchers(text: str) -> str:

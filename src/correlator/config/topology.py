@@ -17,7 +17,7 @@ from correlator.config.schema import (
     InstanceSection,
     ServiceSection,
 )
-from correlator.config.validate import Validated, path_text
+from correlator.config.validate import BROKEN, Validated, path_text
 from correlator.model.instant import Duration
 from correlator.model.topology import Edge, EdgeKind, Node, NodeKind, Topology
 
@@ -179,6 +179,8 @@ class TopologyCompiler:
         kind = self._kinds.get(name)
         if kind in allowed:
             return True
+        if name == BROKEN:
+            return False
         file, path = place
         if self._findings.is_full:
             self._findings.error(Mark(file.document.file), "")

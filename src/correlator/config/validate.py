@@ -13,6 +13,12 @@ from correlator.config.schema import shown
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
+BROKEN: Final = "\0broken\0"
+"""A name that nobody writes: what stands in a broken member where the file has no name, or none that may be one. It is no mistake again."""
+
+_ROUNDS: Final = 3
+"""How often a broken member is mended: a key is left out, then given `BROKEN` where it is required; an item of a list the other way."""
+
 _TAGS: Final = ("<name>", "<long>")
 """What pydantic puts into a path for the form of a dependency; no key of the file."""
 
@@ -42,6 +48,7 @@ class Validated:
         self.model = model
         self._broken = broken
         self._root = document.root if isinstance(document.root, Mapping) else Mapping()
+        self._remains: dict[Path, BaseModel | None] = {}
 
     def scalar(self, key: str) -> object:
         """Answer the value as written of a key at the top of the file, None where it is missing, empty or broken as a whole."""
@@ -59,15 +66,29 @@ class Validated:
         return kind.model_validate(self._root[key])
 
     def members(self, key: str, kind: type[Schema]) -> Iterator[tuple[Path, Schema]]:
-        """Yield the sound members of a section of many, a mapping or a list, with their paths."""
+        """Yield the members of a section of many, a mapping or a list, with their paths; of a broken one what is sound of it, if any."""
         written = self.scalar(key)
         checked = getattr(self.model, key, None)
         for name in written if isinstance(written, Mapping) else range(len(written) if isinstance(written, Listing) else 0):
             path: Path = (key, name)
             if checked is not None:
                 yield path, checked[name]
-            elif path not in self._broken:
-                yield path, kind.model_validate(written[name])  # type: ignore[index] # a name or a rank, as the loop says
+                continue
+            member = written[name]  # type: ignore[index] # a name or a rank, as the loop says
+            sound = self._remains_of(path, member, kind) if path in self._broken else kind.model_validate(member)
+            if sound is not None:
+                yield path, sound
+
+    def is_broken(self, member: Path) -> bool:
+        """Answer whether anything was wrong with a member, so that it says less than is written."""
+        return member in self._broken
+
+    def _remains_of(self, path: Path, member: object, kind: type[Schema]) -> Schema | None:
+        if path not in self._remains:
+            self._remains[path] = _remains(member, kind)
+        remains = self._remains[path]
+        assert remains is None or isinstance(remains, kind), f"{path} was asked for as two kinds"
+        return remains
 
 
 def validate(document: Document, schema: type[BaseModel], *, findings: Findings, suggester: Suggester) -> Validated:
@@ -81,6 +102,43 @@ def validate(document: Document, schema: type[BaseModel], *, findings: Findings,
             broken.add(path[:2])
             _record(detail, path, document=document, schema=schema, findings=findings, suggester=suggester)
         return Validated(document, None, frozenset(broken))
+
+
+def _remains(member: object, kind: type[Schema]) -> Schema | None:
+    """Answer what is sound of a member that is broken somewhere; its lists keep their ranks, so that places stay right."""
+    remains = _copied(member)
+    for _ in range(_ROUNDS):
+        try:
+            return kind.model_validate(remains)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_context=False):
+                _mend(remains, _without_tags(detail["loc"]), is_missing=detail["type"] == "missing")
+    return None
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _mend(value: object, path: Path, *, is_missing: bool) -> None:
+    """Leave a key out, or put `BROKEN` where a name must stand: for a missing key, and for an item, since a list keeps its ranks."""
+    if not path:
+        return
+    *above, last = path
+    for depth, step in enumerate(above):
+        inner = value.get(step) if isinstance(value, dict) else value[int(step)] if isinstance(value, list) else None
+        if not isinstance(inner, dict | list) or (isinstance(inner, list) and inner[int(path[depth + 1])] == BROKEN):
+            last = step  # a text in place of a list, or an item that may be no name either
+            break
+        value = inner
+    if isinstance(value, list):
+        value[int(last)] = BROKEN
+    elif isinstance(value, dict) and is_missing:
+        value[str(last)] = BROKEN
+    elif isinstance(value, dict):
+        value.pop(str(last), None)
 
 
 def _without_tags(path: Path) -> Path:

@@ -37,11 +37,11 @@ _EXPLAINED: Final = 1e-3
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Where an alert belongs. `incident` is None for a new fault; `path` names the entities from the alert's to the hit's."""
+    """Where an alert belongs. `incident` is None for a new fault; `nearest` is the entity of the hit that speaks most for it."""
 
     incident: Incident | None = None
     score: float = 0.0
-    path: tuple[str, ...] = ()
+    nearest: str = ""
 
 
 NEW: Final = Placement()
@@ -129,7 +129,7 @@ class Grouper:
             return NEW
         incident, some = clues[best[3]]
         nearest = min(some, key=lambda clue: (-clue[0], clue[1]))[1]
-        return Placement(incident, -best[0], self._path(entity, nearest))
+        return Placement(incident, -best[0], nearest)
 
     def _declared(self, places: _Places, scope: tuple[str, ...], entity: str, *, at: Instant) -> _Clues:
         """Weigh hits at the entity itself and where the graph leads: of all hits of the scope, those whose time could fit."""
@@ -139,8 +139,9 @@ class Grouper:
                 _weigh(clues, incident, hit, score=same_score(at - hit.last))
         reaches, (low, high) = self._reaches_and_window_of(entity)
         for incident, hit in self._hits_within(reaches, scope, at - high, last=at - low):
-            if hit.entity != entity and self._is_joinable(incident, at):
-                _weigh(clues, incident, hit, score=spread_score(reaches[hit.entity], at - hit.onset))
+            name = hit.entity
+            if name != entity and self._is_joinable(incident, at):
+                _weigh(clues, incident, hit, score=spread_score(reaches[name], at - hit.onset))
         return clues
 
     def _add_undeclared(self, clues: _Clues, scope: tuple[str, ...], entity: str, *, at: Instant) -> None:
@@ -167,9 +168,10 @@ class Grouper:
         return [found for here in known for found in here if first <= found[1].onset <= last]
 
     def _is_joinable(self, incident: Incident, at: Instant) -> bool:
-        return incident.is_live and abs(at - incident.last_new) <= self._grouping.window
+        return abs(at - incident.last_new) <= self._grouping.window and incident.is_live
 
-    def _path(self, entity: str, other: str) -> tuple[str, ...]:
+    def path(self, entity: str, other: str) -> tuple[str, ...]:
+        """Name the entities from one to another, as far as the graph says; both included."""
         reaches, path = self.reaches_of(entity), [other]
         while path[-1] != entity:
             path.append(reaches[path[-1]].via if other in reaches else entity)

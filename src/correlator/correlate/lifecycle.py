@@ -84,7 +84,10 @@ class Lifecycle:
         for row, (fingerprint, status, count, first) in enumerate(columns):
             alert = alerts.get(fingerprint)
             if alert is None or not alert.is_steady or status != PLAIN_FIRING:
-                self._wait(frame, row, alert)
+                if alert is None and row not in frame.news:
+                    self._pass_over(frame, row, position)
+                else:
+                    self._wait(frame, row, alert)
                 continue
             last = alert.last_seen
             if first > last + alert.expiry:
@@ -182,6 +185,13 @@ class Lifecycle:
         self.noted.append(alert)
         return 1
 
+    def _pass_over(self, frame: Frame, row: int, position: Instant) -> None:
+        """Count as late a row of an alert that was forgotten since its source described it: one so far behind that nobody waits for it."""
+        extra = frame.extras.get(row, _NOTHING)
+        effect = extra.effect if extra.effect is not None else frame.firsts[row]
+        assert effect <= position, "an unknown fingerprint came without labels: intake and correlate disagree on what was sent"
+        self.verdicts[Verdict.LATE] += frame.counts[row]
+
     def _wait(self, frame: Frame, row: int, alert: Alert | None) -> None:
         """Queue a row that may be a turn. An alert seen for the first time is remembered at once, with the labels its row brought."""
         news = frame.news.get(row)
@@ -252,6 +262,11 @@ class Lifecycle:
 
     def _refresh(self, alert: Alert, ats: list[Instant], position: Instant) -> None:
         """Note firing times of a firing alert, keeping those that a resolve might still fall between."""
+        if ats[-1] <= position and not alert.recent and alert.last_seen <= ats[0] and (len(ats) == 1 or ats == sorted(ats)):
+            if ats[-1] > alert.last_seen:
+                alert.before = max(alert.before, alert.last_seen if len(ats) == 1 else ats[-2])
+                alert.last_seen = ats[-1]
+            return
         known = sorted({*alert.recent, *ats, alert.last_seen})
         alert.last_seen = known.pop()
         older = [at for at in known if at <= position]
@@ -288,19 +303,18 @@ class Lifecycle:
         if not is_heard and known and turn.at <= known:
             self._judge_rest(alert, turn, known)
             return None
-        seen = instant if turn.flags & _LATE else turn.at
         is_relabelled = turn.labels is not None and bool(self._relabel(alert, turn.labels))
         if is_heard:
             self._count(turn, _UPDATE if is_relabelled else _REPEAT)
-            self._hear(alert, turn, seen, instant=instant)
+            self._hear(alert, turn, instant)
             return None
         if alert.state is _KEPT:
             self._count(turn, _UPDATE)
             self._move(alert, AlertMove.RETURNED)
-            self._hear(alert, turn, seen, instant=instant)
+            self._hear(alert, turn, instant)
             return Change(ChangeKind.NOTED, alert, instant, Why.RETURNED)
         self._count(turn, _NEW)
-        return self._begin(alert, turn, seen, instant=instant)
+        return self._begin(alert, turn, instant)
 
     def _judge_rest(self, alert: Alert, turn: Turn, known: Instant) -> None:
         """Let go what of a firing run is older than what is known to be over; the rest of the run is news, and judged in its turn."""
@@ -310,15 +324,15 @@ class Lifecycle:
         if rest:
             self._queue(alert, msgspec.structs.replace(turn, effect=rest[0], at=rest[0], count=count, more=rest[1:]))
 
-    def _begin(self, alert: Alert, turn: Turn, seen: Instant, *, instant: Instant) -> Change:
+    def _begin(self, alert: Alert, turn: Turn, instant: Instant) -> Change:
         """Start a stretch: held, when a rule says so, else counting at once."""
         if turn.annotations is not None:
             alert.look(alert.labels, _TEXTS.decode(turn.annotations))
             alert.value = turn.value
         self._rule(alert)
         former = alert.started if alert.ended and alert.reason is None else 0
-        alert.started, alert.last_seen, alert.before, alert.recent, alert.denied = turn.at, seen, 0, (), 0
-        alert.until, alert.count = turn.expires or 0, max(turn.count, 1)
+        alert.started, alert.last_seen, alert.before, alert.recent, alert.denied = turn.at, turn.at, 0, (), 0
+        alert.until, alert.count = _until(alert, turn, instant), max(turn.count, 1)
         if turn.more:
             self._refresh(alert, turn.more, instant)
         if alert.hold:
@@ -327,15 +341,26 @@ class Lifecycle:
             return Change(ChangeKind.NOTED, alert, instant, Why.HELD, former=former)
         self._move(alert, AlertMove.STARTED)
         alert.reason = None
-        return Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=_onset(turn, instant), former=former)
+        onset = instant if turn.flags & _LATE else turn.at
+        return Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=onset, former=former)
 
-    def _hear(self, alert: Alert, turn: Turn, seen: Instant, *, instant: Instant) -> None:
-        expires = turn.expires or 0
-        if seen == alert.last_seen:
-            alert.until = max(alert.until, expires)
-        elif seen > alert.last_seen:
-            alert.until = expires
-        self._refresh(alert, [seen, *turn.more], instant)
+    def _hear(self, alert: Alert, turn: Turn, instant: Instant) -> None:
+        """Take what a firing statement says of a stretch under way; the newest one says how long it holds.
+
+        Firing times later than an end that is said are judged again in their turn: the stretch may be over by then.
+        """
+        until, limit = _until(alert, turn, instant), _before(turn, instant)
+        newest = self._newest_until(alert, limit)
+        if turn.expires and turn.at >= newest:
+            self._put_back(alert, limit)
+            alert.last_seen = newest
+        if turn.at == alert.last_seen:
+            alert.until = max(alert.until, until)
+        elif turn.at > alert.last_seen:
+            alert.until = until
+        if alert.until:
+            self._queue_again(alert, turn.more)
+        self._refresh(alert, [turn.at] if alert.until else [turn.at, *turn.more], instant)
 
     def _judge_resolved(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
         is_heard = alert.state in _HEARD
@@ -367,15 +392,15 @@ class Lifecycle:
         return max([at for at in alert.recent if at <= instant], default=alert.before)
 
     def _put_back(self, alert: Alert, after: Instant) -> None:
-        """Queue firing times later than a resolve again: they start another stretch, and count there. Their items have their verdicts."""
-        if alert.last_seen <= after:
-            alert.recent = ()
-            return
-        later = [at for at in (*alert.recent, alert.last_seen) if at > after]
-        alert.count -= len(later)
-        for at in later:
-            self._queue(alert, Turn(at, at, alert.fingerprint, Status.FIRING, 0, expires=alert.until or None))
+        """Queue firing times later than what may end the stretch again, to count where they belong. Their items have their verdicts."""
+        if alert.last_seen > after:
+            self._queue_again(alert, [at for at in (*alert.recent, alert.last_seen) if at > after])
         alert.recent = ()
+
+    def _queue_again(self, alert: Alert, ats: list[Instant]) -> None:
+        alert.count -= len(ats)
+        for at in ats:
+            self._queue(alert, Turn(at, at, alert.fingerprint, Status.FIRING, 0))
 
     def _clear(self, alert: Alert, at: Instant, instant: Instant) -> Change:
         alert.ended = at
@@ -477,5 +502,8 @@ def _before(turn: Turn, instant: Instant) -> Instant:
     return instant if turn.at >= instant else instant - 1
 
 
-def _onset(turn: Turn, instant: Instant) -> Instant:
-    return instant if turn.flags & _LATE else turn.at
+def _until(alert: Alert, turn: Turn, instant: Instant) -> Instant:
+    """Answer the end that a firing statement gives its stretch, 0 for none; one that is late is news, so it expires by its arrival."""
+    if turn.expires is not None and turn.expires > turn.at:
+        return turn.expires
+    return instant + alert.expiry if turn.flags & _LATE else 0

@@ -196,18 +196,21 @@ class Machine:
     # Judgement, in order
 
     def _advance(self, position: Instant) -> None:
+        lifecycle, book, last = self.lifecycle, self.book, min(position, NEVER - 1)
+        incident_due = book.next_due()
         while True:
-            alert_due, incident_due = self.lifecycle.next_instant(), self.book.next_due()
-            due = min(alert_due, incident_due)
-            if due > position or due >= NEVER:
+            alert_due = lifecycle.next_instant()
+            if alert_due > last and incident_due > last:
                 break
-            self.position = max(self.position, due)
+            self.position = max(self.position, min(alert_due, incident_due))
             if alert_due <= incident_due:
-                change = self.lifecycle.advance(self.position)
-                if change is not None:
-                    self._apply(change)
+                change = lifecycle.advance(self.position)
+                if change is None:
+                    continue
+                self._apply(change)
             else:
                 self._wake_incident()
+            incident_due = book.next_due()
         self.position = max(self.position, position)
         self._drop_guesses()
 
@@ -290,7 +293,9 @@ class Machine:
         hit = incident.hits.get(joining.entity)
         if hit is not None:
             self._grouper.add(incident, hit)
-        self._decide(why, joining.instant, alert=alert, incident=incident, placement=placement)
+        if self._drafts:
+            path = self._grouper.path(joining.entity, placement.nearest) if placement.nearest else ()
+            self._decide(why, joining.instant, alert=alert, incident=incident, path=path, score=placement.score)
 
     def _keep_stretch(self, alert: Alert, started: Instant) -> None:
         """Let the incident of an alert's last stretch keep how that looked: the alert itself will show the next one."""
@@ -308,8 +313,8 @@ class Machine:
             if incident is not None and self.book.is_unfinished(incident):
                 incident.has_lost = True
                 listed = listed_members(incident)
-                is_its_last = alert.incident == identifier and alert.reason is None
-                if alert.fingerprint in listed and (is_its_last or alert.fingerprint not in incident.gone):
+                is_last_there = alert.incident == incident.id and alert.reason is None
+                if alert.fingerprint in listed and (is_last_there or alert.fingerprint not in incident.gone):
                     incident.gone[alert.fingerprint] = Gone(alert.labels, alert.entity, alert.started, alert.ended)
                     incident.gone = {fingerprint: gone for fingerprint, gone in incident.gone.items() if fingerprint in listed}
                     self.book.touch(incident)
@@ -329,9 +334,11 @@ class Machine:
     # Guesses: pending documents for turns that are not judged yet
 
     def _guess_arrivals(self) -> None:
+        """Guess what the turns that just came will be, for people wait; not in a backlog, where sources run far ahead of time."""
+        furthest = self.sources.now + self.sources.max_hold
         for turn in self.lifecycle.arrived:
             alert = self.lifecycle.alerts.get(turn.fingerprint)
-            if alert is None or not alert.waiting or turn.effect <= self.position or turn.status != Status.FIRING:
+            if alert is None or not alert.waiting or not self.position < turn.effect <= furthest or turn.status != Status.FIRING:
                 continue
             if alert.state is AlertState.RESOLVED and alert.guess is None and turn.at > alert.ended:
                 self._guess(alert, turn.effect)
@@ -397,7 +404,16 @@ class Machine:
             causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology, self._grouper.reaches_of)
         return incident_document(incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self.control.digest)
 
-    def _decide(self, why: Why, instant: Instant, *, alert: Alert, incident: Incident | None = None, placement: Placement = NEW) -> None:
+    def _decide(
+        self,
+        why: Why,
+        instant: Instant,
+        *,
+        alert: Alert,
+        incident: Incident | None = None,
+        path: tuple[str, ...] = (),
+        score: float = 0.0,
+    ) -> None:
         if not self._drafts:
             return
         self._decisions.append(
@@ -408,8 +424,8 @@ class Machine:
                 fingerprint=alert.fingerprint.hex(),
                 incident=incident.id if incident is not None else None,
                 rule=self._rule_of(why, alert, incident),
-                path=list(placement.path),
-                score=round(placement.score, 4) if placement.score else None,
+                path=list(path),
+                score=round(score, 4) if score else None,
             )
         )
 

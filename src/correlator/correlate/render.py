@@ -11,7 +11,7 @@ from correlator.model.calendar import format_rfc3339
 from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause, Why
 from correlator.model.instant import Instant
 from correlator.model.topology import Topology
-from correlator.state.looks import Names, labels_in
+from correlator.state.looks import Names, labels_in, looks_in
 from correlator.state.records import Alert, Gone, Incident
 
 MEMBERS_MOST: Final = 200
@@ -75,10 +75,11 @@ def stretch_of(alert: Alert) -> Stretch:
 def alert_document(alert: Alert) -> AlertDocument:
     """Describe one alert for the `alerts` topic."""
     is_over = alert.state in _OVER
+    labels, annotations = looks_in(alert.names, alert.looks)
     return AlertDocument(
         fingerprint=alert.fingerprint.hex(),
-        labels=alert.labels,
-        annotations=alert.annotations,
+        labels=labels,
+        annotations=annotations,
         value=alert.value,
         state=alert.state,
         starts_at=format_rfc3339(alert.started),

@@ -86,11 +86,14 @@ class ArrivalClock(Generic[Item]):
         return self._decided(is_end=True)
 
     def witness(self, instant: Instant) -> list[tuple[Instant, Item]]:
-        """Decide all that is held by an instant that is known to be true (a live clock), and move up to it."""
+        """Decide all that is held by an instant that is known to be true (a live clock), and move up to it.
+
+        What claims to have come before that instant is believed, however long before: the input may have waited for us.
+        """
         decided: list[tuple[Instant, Item]] = []
         while self._held:
             claim, item = self._next()
-            if claim is not None and abs(claim - instant) <= STEP:
+            if claim is not None and claim <= instant + STEP and (self.now is not None or claim >= UNSET_CLOCK):
                 self._move(claim)
             decided.append((self.now if self.now is not None else instant, item))
         self._move(instant)

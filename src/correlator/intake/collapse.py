@@ -24,7 +24,7 @@ class Track:
     """What intake remembers of one label set: where its open row lies, and when its looks were last sent. A cache, never the truth.
 
     `is_ambiguous` says that other label sets may have the same fingerprint, so that its looks travel with every row. While `more` is a
-    list, the open row is a run of the status `word` that further items may join.
+    list, the open row is a run of the status `word` that further items may join. `labels_digest` is made when an id asks for it.
     """
 
     __slots__ = (
@@ -35,6 +35,7 @@ class Track:
         "flags",
         "frame",
         "is_ambiguous",
+        "labels_digest",
         "last",
         "more",
         "row",
@@ -50,6 +51,7 @@ class Track:
         self.content = content
         self.flags = flags
         self.is_ambiguous = is_ambiguous
+        self.labels_digest: int | None = None
         self.frame = _NO_ROW
         self.row = _NO_ROW
         self.status: int = Status.FIRING

@@ -5,7 +5,7 @@ In: events. Out: statements, and in the end the time and the flags of each. Reme
 holds against it; `correlator parse` asks the very same, which `tests/runtime/test_inspect.py` holds.
 """
 
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import xxhash
@@ -19,9 +19,12 @@ AHEAD_MOST: Final[Duration] = 5 * MINUTE
 """An event time further than this after its arrival is implausible."""
 BEHIND_MOST: Final[Duration] = DAY
 """An event time further than this before its arrival is implausible."""
+ENDS_AHEAD_MOST: Final[Duration] = DAY
+"""An end that a firing statement names further than this after its arrival is implausible: Alertmanager names one some minutes ahead."""
 IDS_MOST: Final = 50_000
 """Publishers' ids remembered; the oldest is forgotten first."""
 _ENCODE: Final = msgspec.json.Encoder().encode
+_ENCODE_SORTED: Final = msgspec.json.Encoder(order="sorted").encode
 
 Time = TypeVar("Time", bound=int | str)
 
@@ -74,16 +77,23 @@ class Normaliser:
         )
 
     def _flag_of_id(self, event: Event) -> Flag:
-        """Remember the content behind each id; a second content under one id of one source is flagged."""
         if event.id is None:
             return Flag.NONE
-        name = xxhash.xxh3_64_intdigest(_ENCODE((event.source, event.id)))
-        content = xxhash.xxh3_64_intdigest(_ENCODE((event.status, event.at, event.labels)))
-        known = self._content_by_id.setdefault(name, content)
+        return self.flag_of_id((event.source, event.id), (int(event.status), event.at, digest_of(event.labels)))
+
+    def flag_of_id(self, name: tuple[str | None, str], content: tuple[int, Instant | None, int]) -> Flag:
+        """Remember the content (status, event time, digest of labels) behind a source's id; a second one under one id is flagged."""
+        digest = xxhash.xxh3_64_intdigest(_ENCODE(content))
+        known = self._content_by_id.setdefault(xxhash.xxh3_64_intdigest(_ENCODE(name)), digest)
         if len(self._content_by_id) > IDS_MOST:
             del self._content_by_id[next(iter(self._content_by_id))]
             self.ids_forgotten += 1
-        return Flag.NONE if known == content else Flag.SAME_ID_OTHER_CONTENT
+        return Flag.NONE if known == digest else Flag.SAME_ID_OTHER_CONTENT
+
+
+def digest_of(labels: dict[str, str]) -> int:
+    """Answer the hash of labels, in whatever order they came."""
+    return xxhash.xxh3_64_intdigest(_ENCODE_SORTED(labels))
 
 
 def said_at(at: Time | None, *, is_resolved: bool, starts_at: Time | None, ends_at: Time | None) -> Time | None:
@@ -96,8 +106,19 @@ def said_at(at: Time | None, *, is_resolved: bool, starts_at: Time | None, ends_
     return ends_at if is_resolved else starts_at
 
 
-def judge(statement: Statement, now: Instant, lateness: Duration) -> tuple[Instant, int]:
-    """Answer the event time that holds, and all flags that the statement alone tells, when the clock had reached `now` for it."""
+class Judged(NamedTuple):
+    """What holds of a statement's times: when it was said, the end it names of what fires, and all flags that it alone tells."""
+
+    at: Instant
+    expires: Instant | None
+    flags: int
+
+
+def judge(statement: Statement, now: Instant, lateness: Duration) -> Judged:
+    """Answer what holds of a statement's times when the clock had reached `now` for it.
+
+    An end that is no later than what is said to fire says nothing; one too far ahead is ignored too, else the alert would never expire.
+    """
     claim, flags = statement.claim, statement.flags
     is_own = statement.is_explicit and claim is not None and now - DAY <= claim <= now
     arrival = claim if is_own and claim is not None else now
@@ -106,7 +127,10 @@ def judge(statement: Statement, now: Instant, lateness: Duration) -> tuple[Insta
         at, flags = arrival, flags | Flag.IMPLAUSIBLE_TIME
     if arrival - at > lateness:
         flags |= Flag.LATE
-    return at, int(flags)
+    expires = statement.expires
+    if expires is not None and expires - arrival > ENDS_AHEAD_MOST:
+        expires, flags = None, flags | Flag.IMPLAUSIBLE_TIME
+    return Judged(at, expires if expires is not None and expires > at else None, int(flags))
 
 
 def service_flag(labels: dict[str, str], entity: str | None) -> Flag:

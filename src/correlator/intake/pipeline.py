@@ -8,7 +8,7 @@ which must answer the same. `tests/intake/test_roads.py` holds the two against e
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Annotated, Final, Literal
 
@@ -20,12 +20,13 @@ from correlator.frames.frame import Extra, Frame, FrameKind, News
 from correlator.intake.arrival import STEP, ArrivalClock
 from correlator.intake.collapse import FrameBuilder, Track
 from correlator.intake.formats import Format, read_items
-from correlator.intake.formats.fields import RefusedError, labels_of
+from correlator.intake.formats.fields import RefusedError, is_no_time, labels_of
 from correlator.intake.identify import fingerprint_of
-from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Normaliser, Statement, judge, service_flag
+from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Judged, Normaliser, Statement, digest_of, judge, service_flag
 from correlator.intake.route import Router
+from correlator.model.calendar import parse_rfc3339_utc
 from correlator.model.event import Flag, Refusal, Rejection
-from correlator.model.instant import DAY, Instant
+from correlator.model.instant import DAY, NEVER, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
 
@@ -52,7 +53,7 @@ _Number = Annotated[float, msgspec.Meta(gt=-(2.0**63), lt=2.0**63)]
 
 
 class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The common native event; anything else fails to decode and takes the long road."""
+    """The common native event; anything else fails to decode."""
 
     at: _Milliseconds
     status: Literal["firing", "resolved"]
@@ -64,11 +65,55 @@ class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     receivedAt: _Milliseconds | None = None  # noqa: N815 - the public contract's name
 
 
+_Time = _Milliseconds | str
+"""A time as it may be written; text is read after decoding."""
+
+
+class _SaidMore(_Said, forbid_unknown_fields=True, gc=False, kw_only=True):
+    """A native event with times as text, with the other times of Alertmanager or with an id; what fails here takes the long road."""
+
+    at: _Time  # type: ignore[assignment] # an integer when `_said_more` answers it
+    receivedAt: _Time | None = None  # type: ignore[assignment] # noqa: N815 - the public contract's name
+    startsAt: _Time | None = None  # noqa: N815 - the public contract's name
+    endsAt: _Time | None = None  # noqa: N815 - the public contract's name
+    id: str | None = None
+
+
 _SAID: Final = msgspec.json.Decoder(_Said)
+_SAID_MORE: Final = msgspec.json.Decoder(_SaidMore)
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
 _ENCODE: Final = msgspec.json.Encoder().encode
 _ENCODE_SORTED: Final = msgspec.json.Encoder(order="sorted").encode
 _UNFIT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _said_more(value: bytes) -> _Said | None:
+    """Read an event that is not as common, with its times as integers; None where the long road must say what it is."""
+    try:
+        said = _SAID_MORE.decode(value)
+        said.at = _milliseconds(said.at)
+        if said.receivedAt.__class__ is str:
+            said.receivedAt = _milliseconds_if_any(said.receivedAt)
+        if said.startsAt is not None:
+            starts, ends = _milliseconds_if_any(said.startsAt), _milliseconds_if_any(said.endsAt)
+            if said.status == "resolved" and starts is not None and (said.at if ends is None else ends) < starts:
+                return None
+        elif said.endsAt.__class__ is str:
+            _milliseconds_if_any(said.endsAt)
+    except _UNFIT:
+        return None
+    return said
+
+
+def _milliseconds(written: int | str) -> Instant:
+    at = written if isinstance(written, int) else parse_rfc3339_utc(written)
+    if at is None or is_no_time(written):
+        raise msgspec.DecodeError
+    return at
+
+
+def _milliseconds_if_any(written: int | str | None) -> Instant | None:
+    return None if written is None or is_no_time(written) else _milliseconds(written)
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -121,7 +166,8 @@ class IntakeCounts(msgspec.Struct):
 class IntakeOutput(msgspec.Struct):
     """The effects of one step. `position` is the offset to commit; `frames` pairs a frames partition with a frame.
 
-    `watermark` is the largest arrival believed, `latest` the largest event time forwarded: some sources' clocks run ahead.
+    `watermark` is how far time was said to have come, `clock` the largest arrival believed: later where the step was not allowed to say so.
+    `latest` is the largest event time forwarded: some sources' clocks run ahead.
     """
 
     frames: list[tuple[int, Frame]]
@@ -130,6 +176,7 @@ class IntakeOutput(msgspec.Struct):
     watermark: Instant | None
     latest: Instant
     counts: IntakeCounts
+    clock: Instant | None = None
 
 
 class _Reading(msgspec.Struct):
@@ -143,7 +190,8 @@ class _Reading(msgspec.Struct):
 class Intake:
     """The intake of one raw partition. `source` names it in frames; `is_recording` says that items bring their own arrival.
 
-    `position`, `watermark` and `latest` are those of the last output that was committed; a new partition has none.
+    `position`, `watermark`, `clock` and `latest` are those of the last output that was committed; a new partition has none. A clock that is
+    left out stands at the watermark.
     """
 
     def __init__(
@@ -154,13 +202,16 @@ class Intake:
         form: Format = Format.AUTO,
         is_recording: bool = False,
         watermark: Instant | None = None,
+        clock: Instant | None = None,
         latest: Instant = 0,
         position: int = 0,
     ) -> None:
         self.source = source
         self._form = form
         self._is_recording = is_recording
-        self._clock: ArrivalClock[_Reading] = ArrivalClock(watermark)
+        self._clock: ArrivalClock[_Reading] = ArrivalClock(clock if clock is not None else watermark)
+        self._reached, self._watermark = self._clock.now, watermark
+        self._until: Instant = NEVER
         self._position = position
         self._latest = latest
         self._normaliser = Normaliser(is_recording=is_recording)
@@ -176,12 +227,17 @@ class Intake:
         self._is_partial = bool(control.rules.identity.only or control.rules.identity.ignore)
         gap = control.rules.shortest_expiry
         self._builders = [FrameBuilder(source=self.source, digest=self._digest, longest_gap=gap) for _ in self._router.domains]
-        self._said = [self._clock.now or 0] * len(self._builders)
+        self._said = [self._watermark] * len(self._builders)
         self._forget()
 
-    def step(self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None = None) -> IntakeOutput:
-        """Take one batch of records; `timestamps` are the records' own arrivals, needed unless the topic is a recording."""
-        output = self._output()
+    def step(
+        self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None = None, *, until: Instant = NEVER
+    ) -> IntakeOutput:
+        """Take one batch of records; `timestamps` are the records' own arrivals, needed unless the topic is a recording.
+
+        All are forwarded, but time is said to have come no further than `until`: machines must not wait for what nobody else has yet.
+        """
+        output = self._output(until)
         for start in range(0, len(values), FRAME_ITEMS):
             part = slice(start, start + FRAME_ITEMS)
             taken = self._step_native if self._is_native_road else self._step_any
@@ -193,9 +249,19 @@ class Intake:
 
     def refuse(self, offset: int, value: bytes, fault: str) -> IntakeOutput:
         """Set aside a record on which `step` itself failed: it becomes a dead letter, whatever it holds."""
-        output = self._output()
+        output = self._output(self._until)
         self._offer(_Reading(offset, [], DeadLetter(value, offset, [Refusal(Rejection.FAULT, fault)])), size=len(value), output=output)
         self._position = offset + 1
+        return self._finish(output)
+
+    def say(self, until: Instant) -> IntakeOutput:
+        """Say how far time has come, but no further than `until`."""
+        return self._finish(self._output(until))
+
+    def decide(self, until: Instant = NEVER) -> IntakeOutput:
+        """Decide what is in doubt by the witnesses there are: no others will come."""
+        output = self._output(until)
+        self._accept_all(self._clock.end(), output)
         return self._finish(output)
 
     def end(self) -> IntakeOutput:
@@ -208,26 +274,30 @@ class Intake:
             self._say(FrameKind.END, max(self._clock.now, self._latest) + self._reorder + settle, output)
         return self._finish(output)
 
-    def tick(self, now: Instant) -> IntakeOutput:
-        """Say that the input was read to its end at this instant (a live clock's): silence moves time."""
-        output = self._output()
+    def tick(self, now: Instant, *, until: Instant = NEVER) -> IntakeOutput:
+        """Say that the input was read to its end at this instant (a live clock's): silence moves time, though no further than `until`."""
+        output = self._output(until)
         self._accept_all(self._clock.witness(now), output)
         self._cut_all(output)
-        self._say(FrameKind.TICK, now, output)
+        self._reached = self._clock.now
+        if now <= until:
+            self._watermark = now
+            self._say(FrameKind.TICK, now, output)
         return self._finish(output)
 
     @property
     def _is_native_road(self) -> bool:
         return self._form in (Format.AUTO, Format.NATIVE)
 
-    def _output(self) -> IntakeOutput:
+    def _output(self, until: Instant = NEVER) -> IntakeOutput:
+        self._until = until
         return IntakeOutput([], [], self._position, None, self._latest, IntakeCounts())
 
     def _finish(self, output: IntakeOutput) -> IntakeOutput:
         self._cut_all(output)
         self._say_time(output)
         output.position = self._clock.first_held.offset if self._clock.is_in_doubt else self._position
-        output.watermark, output.latest = self._clock.now, self._latest
+        output.watermark, output.clock, output.latest = self._watermark, self._clock.now, self._latest
         output.counts.ids_forgotten, self._normaliser.ids_forgotten = self._normaliser.ids_forgotten, 0
         output.counts.doubts_forced, self._clock.forced = self._clock.forced, 0
         if len(self._track_by_labels) > TRACKS_MOST or self._track_bytes > TRACK_BYTES_MOST:
@@ -249,9 +319,10 @@ class Intake:
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
     ) -> None:
         """The short road. Locals instead of attributes, one loop: this is the hot path of the whole system."""
-        clock, decode, find, is_recording = self._clock, _SAID.decode, self._track_by_labels.get, self._is_recording
+        clock, find, is_recording = self._clock, self._track_by_labels.get, self._is_recording
+        decode: Callable[[bytes], _Said | None] = _SAID.decode
         lag_most, gap = min(self._reorder - 1, self._lateness, BEHIND_MOST), self._builders[0].gap
-        flagged: defaultdict[int, int] = defaultdict(int)
+        flagged, is_more = defaultdict[int, int](int), False
         now, small, taken = clock.now or 0, _SMALL_RECORD if self._is_certain else 0, len(values)
         oldest, newest = now - lag_most, now + STEP
         stamps: Iterable[Instant | None] = timestamps if timestamps is not None else repeat(None)
@@ -261,7 +332,9 @@ class Intake:
                 try:
                     said = decode(value)
                 except _UNFIT:
-                    said = None
+                    said = _said_more(value)
+                    if said is not None:
+                        decode, is_more = _said_more, True  # who writes more mostly goes on so, and it reads the common event too
             if said is not None:
                 written, at = bytes(said.labels), said.at
                 track = find(written) or self._learn_written(written)
@@ -276,8 +349,11 @@ class Intake:
                 if is_timely and track is not None:
                     if arrival > now:
                         now, oldest, newest = arrival, arrival - lag_most, arrival + STEP
-                    if track.flags:
-                        flagged[track.flags] += 1
+                    flags = track.flags
+                    if is_more:
+                        flags |= self._flag_of_id(said, track)
+                    if flags:
+                        flagged[flags] += 1
                     more, last = track.more, track.last
                     if more and last < at < last + gap and at < track.end and track.word == said.status:
                         more.append(at)
@@ -290,20 +366,28 @@ class Intake:
                             news = News(track.content, _ENCODE(said.annotations), said.value)
                         self._start_row(track, status, at, news=news)
                         if builder.is_full:
-                            clock.now = now
+                            clock.now = self._reached = now
                             self._cut_all(output)
                     continue
             if small:
-                clock.now = now
+                clock.now = self._reached = now
             taken -= 1
             self._take(value, offset, stamp, output=output)
             now, small = clock.now or 0, _SMALL_RECORD if self._is_certain else 0
             oldest, newest = now - lag_most, now + STEP
         if small:
-            clock.now = now
+            clock.now = self._reached = now
         output.counts.received += taken
         output.counts.forwarded += taken
         output.counts.flagged.update({Flag(flags): count for flags, count in flagged.items()})
+
+    def _flag_of_id(self, said: _Said, track: Track) -> int:
+        if not isinstance(said, _SaidMore) or said.id is None or isinstance(said.at, str):
+            return 0
+        if track.labels_digest is None:
+            track.labels_digest = digest_of(_LABELS.decode(track.content))
+        status = 0 if said.status == "firing" else 1
+        return int(self._normaliser.flag_of_id((said.source, said.id), (status, said.at, track.labels_digest)))
 
     def _step_any(
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
@@ -334,6 +418,8 @@ class Intake:
             self._accept(reading, now, output)
 
     def _accept(self, reading: _Reading, now: Instant, output: IntakeOutput) -> None:
+        if reading.statements:
+            self._reached = now
         if reading.dead_letter is not None:
             output.dead_letters.append(reading.dead_letter)
             for refusal in reading.dead_letter.refusals:
@@ -350,19 +436,20 @@ class Intake:
         """Judge a statement's time against its arrival and give it to its row."""
         track = self._track_by_labels.get(statement.content) or self._learn_written(statement.content)
         assert track is not None, "labels that were read once can be read again"
-        at, flags = judge(statement, now, self._lateness)
-        flags |= track.flags
+        judged = judge(statement, now, self._lateness)
+        flags = judged.flags | track.flags
         if flags:
             output.counts.flagged[Flag(flags)] += 1
-        self._add_row(statement, track, at=at, arrival=now, is_late=bool(flags & Flag.LATE))
+        self._add_row(statement, track, judged=judged, arrival=now)
         if track.builder.is_full:
             self._cut_all(output)
 
-    def _add_row(self, statement: Statement, track: Track, *, at: Instant, arrival: Instant, is_late: bool) -> None:
+    def _add_row(self, statement: Statement, track: Track, *, judged: Judged, arrival: Instant) -> None:
         """Add an item that the clock had reached `arrival` for. Its effect is later than all that machines may have judged by then."""
+        at, is_late = judged.at, bool(judged.flags & Flag.LATE)
         effect = arrival if is_late else max(at, arrival - self._reorder + 1)
         oddness = statement.flags & Flag.RESOLVED_BEFORE_FIRING
-        is_plain = effect == at and statement.expires is None and not oddness
+        is_plain = effect == at and judged.expires is None and not oddness
         if is_plain and track.builder.extend_run(track, statement.status, at):
             return
         news = None
@@ -372,7 +459,7 @@ class Intake:
             self._start_row(track, statement.status, at, news=news)
             return
         self._end_other_run(track)
-        extra = Extra(int(oddness | (Flag.LATE if is_late else Flag.NONE)), effect if effect != at else None, statement.expires)
+        extra = Extra(int(oddness | (Flag.LATE if is_late else Flag.NONE)), effect if effect != at else None, judged.expires)
         track.builder.add_alone(track, statement.status, at, extra=extra, news=news)
 
     def _start_row(self, track: Track, status: int, at: Instant, *, news: News | None) -> None:
@@ -412,11 +499,16 @@ class Intake:
         return track
 
     def _cut_all(self, output: IntakeOutput) -> None:
+        watermark = self._sayable()
         for partition, builder in enumerate(self._builders):
-            frame = builder.finish(self._clock.now or 0)
+            frame = builder.finish(watermark)
             if frame is not None:
-                self._latest, self._said[partition] = max(self._latest, *frame.lasts), frame.watermark
+                self._latest, self._said[partition] = max(self._latest, *frame.lasts), watermark
                 output.frames.append((partition, frame))
+
+    def _sayable(self) -> Instant:
+        """How far time may be said to have come; a time that was said is never taken back."""
+        return max(self._watermark or 0, min(self._reached or 0, self._until))
 
     def _say(self, kind: FrameKind, watermark: Instant, output: IntakeOutput) -> None:
         for partition in range(len(self._builders)):
@@ -424,9 +516,14 @@ class Intake:
             output.frames.append((partition, Frame(kind, self.source, watermark, self._digest)))
 
     def _say_time(self, output: IntakeOutput) -> None:
-        """Tell the domains that got no rows how far time has come: a partition that is silent to them would hold them back."""
-        now = self._clock.now or 0
+        """Tell the domains that got no rows how far time has come: a partition that is silent to them would hold them back.
+
+        The first time all are told, if only that there is such a source: they must not end without it.
+        """
+        if self._reached is None:
+            return
+        now = self._watermark = self._sayable()
         for partition, said in enumerate(self._said):
-            if said < now and len(self._said) > 1:
+            if said is None or said < now:
                 self._said[partition] = now
                 output.frames.append((partition, Frame(FrameKind.ROWS, self.source, now, self._digest)))

@@ -94,14 +94,14 @@ async def put_in_force(log: Log, topics: Topics, control: Control, *, domains: i
 
 async def _put(log: Log, topics: Topics, control: Control, *, domains: int) -> bool:
     """Try once. The writer starts before we look: of two, the second sees what the first did, or fences it."""
-    writer = log.writer(f"{topics.prefix}-control")
+    writer = log.writer(topics.control_writer)
     try:
         await writer.start()
         current = await newest_control(log, topics)
         if current is not None:
             if current.digest == control.digest:
                 return False
-            _refuse_moves(current, control)
+            refuse_moves(current, control)
             await _refuse_split_alerts(log, topics, control)
         await writer.begin()
         value = msgspec.msgpack.encode(control)
@@ -114,7 +114,7 @@ async def _put(log: Log, topics: Topics, control: Control, *, domains: int) -> b
         await writer.close()
 
 
-def _refuse_moves(current: Control, control: Control) -> None:
+def refuse_moves(current: Control, control: Control) -> None:
     """A service's alerts live in its domain's machine: in another domain nobody would know that they fire, nor hear them resolved."""
     before, after = Router(current.topology), Router(control.topology)
     kept = [name for name in control.topology.node_by_name if name in current.topology.node_by_name]

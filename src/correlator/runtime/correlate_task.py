@@ -10,14 +10,14 @@ from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import alert_document
 from correlator.frames.codec import decode_frame
 from correlator.model.event import Flag
-from correlator.model.incident import encode_document, encode_incident
+from correlator.model.incident import IncidentDocument, encode_document, encode_incident
 from correlator.model.instant import SECOND, Instant
 from correlator.runtime.limits import Limit, LimitNotices
 from correlator.runtime.metrics import RowKind, Stage
 from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
 from correlator.runtime.restore import read_all, read_until
 from correlator.runtime.telemetry import Telemetry
-from correlator.runtime.topics import CHECKPOINT_KEY, SCHEMA_HEADER, Topics
+from correlator.runtime.topics import CHECKPOINT_KEY, REVISION_HEADER, SCHEMA_HEADER, Topics, complete_up_to
 
 FRAMES_MOST: Final = 16
 """Frames of one transaction: each stands for up to 16,000 rows."""
@@ -48,9 +48,9 @@ class CorrelateTask:
         self._checkpoint_settings = checkpoint
         self._telemetry = telemetry
         self._on_restored = on_restored
-        self._writer = log.writer(f"{topics.prefix}-correlate-{partition}")
+        self._writer = log.writer(topics.correlate_writer(partition))
         self._reader = log.reader(self._tp)
-        self._group = f"{topics.prefix}-correlate"
+        self._group = topics.correlate_group
         self._machine = Machine(domain=domain)
         self._clock = clock
         self._checkpointed = clock()
@@ -109,7 +109,7 @@ class CorrelateTask:
         marker = rows.pop(CHECKPOINT_KEY, None)
         self._machine.restore(rows)
         committed = await self._log.committed(self._group, self._tp)
-        start = int(marker) if marker is not None else 0  # not the first there is: without rows all frames are needed
+        start = complete_up_to(marker)  # not the first there is: without rows all frames are needed
         self.position = committed.offset if committed is not None else start
         self._reader.seek(start)
         await self._step_again()
@@ -179,7 +179,7 @@ class CorrelateTask:
             fingerprint.hex().encode(): None if alert is None else encode_document(alert_document(alert))
             for fingerprint, alert in effects.alerts.items()
         }
-        await self._send_keyed(self._topics.incidents, incidents, headers=(SCHEMA_HEADER,))
+        await self._send_keyed(self._topics.incidents, incidents, headers=list(map(_incident_headers, effects.incidents.values())))
         await self._send_keyed(self._topics.alerts, alerts)
         if effects.decisions:
             bodies = [encode_document(decision) for decision in effects.decisions]
@@ -194,10 +194,9 @@ class CorrelateTask:
             self._telemetry.on_decision(why, count=count)
         self._telemetry.on_flag(Flag.RESOLVED_BEFORE_FIRING, sum([effects.resolved_early for effects in written]))
 
-    async def _send_keyed(self, topic: str, bodies: dict[bytes, bytes | None], headers: Headers | None = None) -> None:
+    async def _send_keyed(self, topic: str, bodies: dict[bytes, bytes | None], headers: Sequence[Headers] | None = None) -> None:
         if bodies:
-            all_headers = [headers] * len(bodies) if headers is not None else None
-            messages = Messages(list(bodies.values()), keys=list(bodies), headers=all_headers)
+            messages = Messages(list(bodies.values()), keys=list(bodies), headers=headers)
             await self._writer.send(TopicPartition(topic, self._partition), messages)
 
     def _is_checkpoint_due(self) -> bool:
@@ -236,3 +235,8 @@ class CorrelateTask:
         self._telemetry.limits_met(totals, partition=self._name)
         self._limits.note({limit: total - self._evicted.get(limit, 0) for limit, total in totals.items()})
         self._evicted = totals
+
+
+def _incident_headers(document: IncidentDocument | None) -> Headers:
+    """Say which revision a document is, so that a consumer knows one it has seen without reading it; a tombstone has none."""
+    return (SCHEMA_HEADER,) if document is None else (SCHEMA_HEADER, (REVISION_HEADER, str(document.revision).encode()))

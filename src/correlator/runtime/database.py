@@ -22,7 +22,7 @@ PAGE_BYTES: Final = 32 * 1024
 # (12 against 8 CPU-s for a million new rows).
 _CACHE_KIB: Final = 4 * 1024
 KEYED_CACHE_KIB: Final = 32 * 1024
-_CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+_CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
 WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 _OFFSET_BITS: Final = 44  # a row's number is its partition's number, then the offset: 524,288 partitions of 17 trillion records

@@ -65,7 +65,7 @@ def wall_clock() -> Instant:
 class EmbeddedLog:
     """The log in a folder. One connection serves all its readers and writers; they belong to one event loop.
 
-    A call blocks the loop while SQLite works (milliseconds; a checkpoint of the WAL, every 16 MB, waits for the disk), never while it
+    A call blocks the loop while SQLite works (milliseconds; a checkpoint of the WAL, every 32 MB, waits for the disk), never while it
     waits for another process.
     """
 

@@ -15,6 +15,8 @@ from correlator.model.instant import HOUR, Instant
 from correlator.runtime.documents import is_broken_document, item_spots, read_array
 
 PIECE_BYTES: Final = 1 << 22
+CHUNK_BYTES: Final = 1 << 16
+"""Read at a time: larger blocks are fresh pages from the kernel each time (0.37 CPU-s for a million lines of 340 B, against 0.25)."""
 DOCUMENT_BYTES_MOST: Final = 64 * 1024 * 1024
 """A file that is one JSON document is read whole, up to this size."""
 _BLANK_LINES_MOST: Final = 100_000
@@ -206,16 +208,37 @@ def _document(body: bytes) -> list[bytes] | None:
 
 
 def _lines(head: bytes, file: BinaryIO, size: int, *, advance: Advance) -> Iterator[Records]:
-    number, lines = 1, head.splitlines(keepends=True) if head.count(b"\n") > 1 else [head] if head else []
-    blank = list[bytes]()
-    while lines or (lines := file.readlines(PIECE_BYTES)):
-        advance(sum(map(len, lines)))
-        lines, blank = _without_blank_end([*blank, *lines])
-        for first in range(0, len(lines), size):
-            batch = [line.rstrip(b"\r\n") for line in lines[first : first + size]]
+    number, blank = 1, list[bytes]()
+    for lines, length in _pieces(head, file):
+        advance(length)
+        whole, blank = _without_blank_end([*blank, *lines])
+        for first in range(0, len(whole), size):
+            batch = whole[first : first + size]
             yield Records(batch, range(number, number + len(batch)))
             number += len(batch)
-        lines = []
+
+
+def _pieces(head: bytes, file: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
+    """Answer lines without their ends, about `PIECE_BYTES` at a time, and how many bytes they took."""
+    lines, length, open_line = list[bytes](), len(head), [head]
+    while chunk := file.read(CHUNK_BYTES):
+        length += len(chunk)
+        whole, end, rest = chunk.rpartition(b"\n")
+        if not end:
+            open_line.append(chunk)
+            continue
+        lines += _split(b"".join([*open_line, whole]))
+        open_line = [rest]
+        if length >= PIECE_BYTES:
+            yield lines, length
+            lines, length = [], 0
+    last = b"".join(open_line)
+    yield ([*lines, *_split(last.removesuffix(b"\n"))] if last else lines), length
+
+
+def _split(body: bytes) -> list[bytes]:
+    lines = body.split(b"\n")
+    return [line.rstrip(b"\r") for line in lines] if b"\r" in body else lines
 
 
 def _without_blank_end(lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:

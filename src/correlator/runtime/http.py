@@ -41,16 +41,20 @@ class Readiness:
     It begins unready (`STARTING`): a probe that comes before the worker has said anything must not be told yes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[bool], None] = lambda _: None) -> None:
+        """`on_change` is told whether the service is ready whenever a condition was set or cleared."""
         self._reason_by_condition = {STARTING: STARTING}
+        self._on_change = on_change
 
     def not_ready(self, condition: str, reason: str) -> None:
         """Set a condition, or replace its reason: one line for a person (`restoring state`, `last commit failed: disk full`)."""
         self._reason_by_condition[condition] = " ".join(reason.split())[:_REASON_MOST]
+        self._on_change(self.is_ready)
 
     def ready(self, condition: str) -> None:
         """Clear a condition; one that is not set is no error."""
         self._reason_by_condition.pop(condition, None)
+        self._on_change(self.is_ready)
 
     @property
     def is_ready(self) -> bool:

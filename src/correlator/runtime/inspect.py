@@ -13,7 +13,7 @@ from correlator.intake.arrival import ArrivalClock
 from correlator.intake.formats import Format, read_items
 from correlator.intake.formats.fields import seems_seconds
 from correlator.intake.identify import fingerprint_of
-from correlator.intake.normalise import Normaliser, Statement, judge, service_flag
+from correlator.intake.normalise import Judged, Normaliser, Statement, judge, service_flag
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Event, Flag, Refusal
 from correlator.model.instant import Instant
@@ -85,12 +85,12 @@ class Inspector:
             return Item("rejected", event.reason.value, _located(event.detail, read.spot), [], read.place, None)
         self.accepted += 1
         fingerprint = fingerprint_of(event.labels, _RULES.identity)
-        at, found = judge(statement, now, _RULES.time.lateness)
+        judged = judge(statement, now, _RULES.time.lateness)
         # Without a topology no name is known, so that only those who name nothing can be told.
-        flags = Flag(found) | (service_flag(event.labels, None) & Flag.MISSING_SERVICE) | self._flag_of_end(event, fingerprint)
-        said = statement.at if statement.at is not None else at
+        flags = Flag(judged.flags) | (service_flag(event.labels, None) & Flag.MISSING_SERVICE) | self._flag_of_end(event, fingerprint)
+        said = statement.at if statement.at is not None else judged.at
         words = [str(flag.name).lower() for flag in flags]
-        return Item("accepted", None, _odd_time(event, flags, said, taken=at), words, read.place, _alert(event, fingerprint, said))
+        return Item("accepted", None, _odd_time(event, flags, said, judged=judged), words, read.place, _alert(event, fingerprint, said))
 
     def _flag_of_end(self, event: Event, fingerprint: bytes) -> Flag:
         """Foresee that correlate will not have seen an alert fire that is resolved here."""
@@ -106,7 +106,7 @@ def _located(detail: str, spot: tuple[int, int] | None) -> str:
     return detail if spot is None else f"line {spot[0]}, column {spot[1]}: {detail}"
 
 
-def _odd_time(event: Event, flags: Flag, said: Instant, *, taken: Instant) -> str | None:
+def _odd_time(event: Event, flags: Flag, said: Instant, *, judged: Judged) -> str | None:
     """Say in words what is odd about an item's times, None when nothing is: units are suspected aloud, and never guessed."""
     words = []
     if flags & Flag.TIME_UNIT:
@@ -114,8 +114,10 @@ def _odd_time(event: Event, flags: Flag, said: Instant, *, taken: Instant) -> st
         small = [(name, number) for name, number in named.items() if number is not None and seems_seconds(number)]
         words = [f"{name} {number} is {format_rfc3339(number)} as milliseconds; it looks like seconds" for name, number in small]
         words = words or ["a time is so large that it was read as micro- or nanoseconds"]
-    if flags & Flag.IMPLAUSIBLE_TIME:
-        words.append(f"{format_rfc3339(said)} is too far from its arrival {format_rfc3339(taken)}, which takes its place")
+    if said != judged.at:
+        words.append(f"{format_rfc3339(said)} is too far from its arrival {format_rfc3339(judged.at)}, which takes its place")
+    if event.expires is not None and event.expires > judged.at and judged.expires is None:
+        words.append(f"endsAt {format_rfc3339(event.expires)} is too far ahead of its arrival, and ignored")
     return "; ".join(words) or None
 
 

@@ -1,20 +1,23 @@
 """The intake task: one raw partition to frames, one transaction a batch. Order reads so: poll, step, send, commit."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
 
 from correlator.frames.codec import encode_frame
 from correlator.intake.formats import Format
 from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
 from correlator.model.incident import encode_document
-from correlator.model.instant import MINUTE, SECOND, Instant
+from correlator.model.instant import MINUTE, NEVER, SECOND, Instant
 from correlator.runtime.caution import Caution
 from correlator.runtime.control import ControlReader
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.limits import LimitNotices, limits_of
 from correlator.runtime.metrics import Stage
+from correlator.runtime.pace import Note, Pace, hold_of, read_note
 from correlator.runtime.ports import Batch, Headers, Log, Messages, OffsetOutOfRange, Position, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import END_HEADER, Topics
@@ -25,10 +28,19 @@ REFUSALS_TOLD_EVERY: Final = MINUTE
 _logger: Final = logging.getLogger(__name__)
 
 
+class _Part(NamedTuple):
+    """Records in hand; or that none follow them any more (`is_last`); or the offset of an end mark."""
+
+    batch: Batch = Batch()
+    is_last: bool = False
+    end: int | None = None
+
+
 class IntakeTask:
     """Runs the intake of one raw partition until it fails or is cancelled. Its memory dies with it; its position is in the log.
 
     Rules and topology come from the control topic, at the start and between batches; `caution` knows what failed in earlier lives.
+    It keeps pace with the `others`, the raw partitions beside its own; `seconds` and `rest` are the clock and the sleep of its patience.
     """
 
     def __init__(
@@ -41,7 +53,10 @@ class IntakeTask:
         is_recording: bool,
         caution: Caution,
         telemetry: Telemetry,
+        others: Sequence[TopicPartition] = (),
         clock: Callable[[], Instant] = wall_clock,
+        seconds: Callable[[], float] = time.monotonic,
+        rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._log = log
         self._topics = topics
@@ -51,10 +66,14 @@ class IntakeTask:
         self._caution = caution
         self._telemetry = telemetry
         self._clock = clock
-        self._writer = log.writer(f"{topics.prefix}-intake-{tp.topic}-{tp.partition}")
+        self._writer = log.writer(topics.intake_writer(tp))
         self._reader = log.reader(tp)
         self._control = ControlReader(log, topics)
-        self._group = f"{topics.prefix}-intake"
+        self._group = topics.intake_group
+        self._pace = Pace(log, self._group, others, is_recording=is_recording, telemetry=telemetry, seconds=seconds, rest=rest)
+        self._parts: deque[_Part] = deque()
+        self._ahead: Instant | None = None
+        self._note = ""
         self._intake: Intake
         self._digest = ""
         self._told: Instant = 0
@@ -71,20 +90,16 @@ class IntakeTask:
         """Fence older writers, go where they stood, and take batch after batch."""
         await self._writer.start()
         await self._resume()
-        ticked = self._clock()
+        self._ticked = self._clock()
         while not self._is_leaving:
             await self._follow_control()
-            batch = await self._poll()
-            now = self._clock()
-            if len(batch):
-                self.waiting_since = batch.timestamps[0]
-                for part, end in _parts(batch) if self._is_recording else [(batch, None)]:
-                    await self._commit(self._step(part, end))
-                self.waiting_since = batch.timestamps[-1]
-            elif not self._is_recording and now - ticked >= TICK_EVERY and await self._is_at_end():
-                ticked = now
-                await self._commit(self._intake.tick(now))
-            if self._reader.position >= self._end:
+            if self._ahead is not None:
+                await self._catch_up(self._ahead)
+            elif self._parts:
+                await self._go_on(self._parts[0])
+            else:
+                await self._take_more()
+            if self._reader.position >= self._end and not self._parts:
                 self.waiting_since = None
 
     def leave(self) -> None:
@@ -98,6 +113,11 @@ class IntakeTask:
         await self._writer.close()
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether it must wait for others before it may say how far its own time has come."""
+        return self._ahead is not None
+
+    @property
     def place(self) -> str:
         """Where in the log it stands, for messages."""
         return f"{self._name} offset {self.position}"
@@ -106,12 +126,44 @@ class IntakeTask:
     def _name(self) -> str:
         return f"{self._tp.topic}-{self._tp.partition}"
 
+    async def _take_more(self) -> None:
+        """Poll a batch; say what time it is when there is nothing."""
+        batch = await self._poll()
+        if len(batch):
+            self.waiting_since = batch.timestamps[0]
+            self._parts.extend(_parts(batch) if self._is_recording else [_Part(batch)])
+            await self._pace.refresh(NEVER if self._is_recording else batch.timestamps[-1])
+            return
+        now = self._clock()
+        if not self._is_recording and now - self._ticked >= TICK_EVERY and await self._is_at_end():
+            self._ticked = now
+            await self._pace.refresh(now)
+            await self._commit(self._intake.tick(now, until=self._pace.until))
+
+    async def _go_on(self, part: _Part) -> None:
+        """Take the next of the batch in hand, in one transaction. A recording does not end before all are heard that are behind."""
+        if part.end is not None and self._note and not await self._pace.reaches(0, is_end=True):
+            await self._pace.rest()
+            return
+        await self._commit(self._step(part))
+        self._parts.popleft()
+        if len(part.batch):
+            self.waiting_since = part.batch.timestamps[-1]
+
+    async def _catch_up(self, clock: Instant) -> None:
+        """Say that time has come to where this intake stands as soon as the others allow it. Until then it takes nothing more."""
+        if await self._pace.reaches(clock):
+            await self._commit(self._intake.say(self._pace.until))
+        else:
+            await self._pace.rest()
+
     async def _follow_control(self) -> None:
         """Adopt rules and topology that were put in force since; what was decided before is committed."""
         control = await self._control.news()
         if control is not None and control.digest != self._digest:
             self._digest = control.digest
             self._intake.adopt(control)
+            self._pace.hold = hold_of(control.rules.time.max_hold)
 
     async def _poll(self) -> Batch:
         try:
@@ -145,14 +197,17 @@ class IntakeTask:
             position = Position(first, position.note)
         control = await self._control.in_force()
         self._digest = control.digest
-        watermark, latest = _read_note(position.note)
+        self._pace.hold = hold_of(control.rules.time.max_hold)
+        self._note, note = position.note, read_note(position.note)
+        self._ahead = _unsaid(note.watermark, note.clock)
         self._intake = Intake(
             self._name,
             control,
             form=self._form,
             is_recording=self._is_recording,
-            watermark=watermark,
-            latest=latest,
+            watermark=note.watermark,
+            clock=note.clock,
+            latest=note.latest,
             position=position.offset,
         )
         self.position = self.needed_from = position.offset
@@ -166,13 +221,16 @@ class IntakeTask:
             "%s: %d records were deleted before they were read; going on at offset %d; raise its retention", self._name, lost, first
         )
 
-    def _step(self, batch: Batch, end: int | None) -> IntakeOutput:
+    def _step(self, part: _Part) -> IntakeOutput:
+        if part.end is not None:
+            output = self._intake.end()
+            output.position = part.end + 1
+            return output
+        if part.is_last:
+            return self._intake.decide(self._pace.until)
         started = time.perf_counter()
-        output = self._judged(batch)
-        if end is not None:
-            output = _joined(output, self._intake.end())
-            output.position = end + 1
-        self._telemetry.batch(Stage.INTAKE, time.perf_counter() - started, len(batch))
+        output = self._judged(part.batch)
+        self._telemetry.batch(Stage.INTAKE, time.perf_counter() - started, len(part.batch))
         return output
 
     def _judged(self, batch: Batch) -> IntakeOutput:
@@ -180,12 +238,15 @@ class IntakeTask:
         fault = self._caution.aside.get(batch.offsets[0]) if len(batch) == 1 else None
         if fault is not None:
             return self._intake.refuse(batch.offsets[0], values[0], fault)
+        stamps = None if self._is_recording else batch.timestamps
         with self._caution.taking(batch):
-            return self._intake.step(batch.offsets, values, None if self._is_recording else batch.timestamps)
+            return self._intake.step(batch.offsets, values, stamps, until=self._pace.until)
 
     async def _commit(self, output: IntakeOutput) -> None:
         """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
-        if not output.frames and not output.dead_letters and output.position == self.position:
+        note = Note(output.watermark, output.latest, output.clock).written()
+        self._ahead = _unsaid(output.watermark, output.clock)
+        if not output.frames and not output.dead_letters and output.position == self.position and note == self._note:
             return
         started = time.perf_counter()
         await self._writer.begin()
@@ -193,10 +254,10 @@ class IntakeTask:
             await self._writer.send(TopicPartition(self._topics.frames, partition), Messages([encode_frame(frame)]))
         if output.dead_letters:
             await self._writer.send(TopicPartition(self._topics.dead_letters, 0), _letters(output.dead_letters, self._tp))
-        note = f"{output.watermark} {output.latest}" if output.watermark is not None else ""
         await self._writer.send_offsets(self._group, {self._tp: Position(output.position, note)})
         await self._writer.commit()
         self.position = self.needed_from = output.position
+        self._note = note
         self._end = (await self._log.bounds(self._tp))[1]
         self._telemetry.lag(Stage.INTAKE, self._name, self._end - self.position)
         self._tell_refusals(output.dead_letters)
@@ -205,24 +266,22 @@ class IntakeTask:
         self._limits.note(limits_of(output.counts))
 
 
-def _read_note(note: str) -> tuple[Instant | None, Instant]:
-    """Read what a position remembers of its partition's time: the watermark and the latest event time."""
-    if not note:
-        return None, 0
-    watermark, latest = note.split()
-    return int(watermark), int(latest)
+def _unsaid(watermark: Instant | None, clock: Instant | None) -> Instant | None:
+    """Answer the clock where that is ahead of what was said."""
+    return clock if watermark is not None and clock is not None and watermark < clock else None
 
 
-def _parts(batch: Batch) -> list[tuple[Batch, int | None]]:
-    """Cut a batch behind each end mark of a recording: records, and the offset of the mark that follows them."""
-    parts: list[tuple[Batch, int | None]] = []
+def _parts(batch: Batch) -> list[_Part]:
+    """Cut a batch of a recording at each end mark."""
+    parts: list[_Part] = []
     first = 0
     for number, headers in enumerate(batch.headers or ()):
         if _is_end(headers):
-            parts.append((_slice(batch, first, number), batch.offsets[number]))
+            records = [_Part(_slice(batch, first, number))] if first < number else []
+            parts += [*records, _Part(is_last=True), _Part(end=batch.offsets[number])]
             first = number + 1
     if first < len(batch):
-        parts.append((_slice(batch, first, len(batch)), None))
+        parts.append(_Part(_slice(batch, first, len(batch))))
     return parts
 
 
@@ -232,14 +291,6 @@ def _is_end(headers: Headers) -> bool:
 
 def _slice(batch: Batch, first: int, last: int) -> Batch:
     return Batch(batch.offsets[first:last], batch.timestamps[first:last], batch.keys[first:last], batch.values[first:last])
-
-
-def _joined(first: IntakeOutput, second: IntakeOutput) -> IntakeOutput:
-    """Put two outputs of one intake together: the second's position and watermark hold."""
-    second.frames = [*first.frames, *second.frames]
-    second.dead_letters = [*first.dead_letters, *second.dead_letters]
-    second.counts.absorb(first.counts)
-    return second
 
 
 def _letters(letters: Sequence[DeadLetter], tp: TopicPartition) -> Messages:

@@ -60,6 +60,7 @@ class Together(Word):
 
     SUM = "livesum"
     MOST = "livemax"
+    LEAST = "livemin"
     LATEST = "livemostrecent"
 
 
@@ -264,6 +265,15 @@ METRICS: Final = (
         _DURATIONS,
     ),
     Metric(
+        "failures_total",
+        Kind.COUNTER,
+        Unit.TIMES,
+        "How often the work on a partition failed for a reason that passes (a log that is away or silent), by stage; it begins anew.",
+        "Growing: brokers or the network fail, the log says how. `/-/ready` answers 503 until the next attempt works.",
+        Chapter.WORK,
+        (_STAGE,),
+    ),
+    Metric(
         "fences_total",
         Kind.COUNTER,
         Unit.TIMES,
@@ -279,6 +289,15 @@ METRICS: Final = (
         "`refused`: the files are wrong, the log says where; those before stay in force.",
         Chapter.WORK,
         (Label("outcome", _words(Reload)),),
+    ),
+    Metric(
+        "ready",
+        Kind.GAUGE,
+        Unit.NONE,
+        "1 while `/-/ready` says yes, 0 while it says no; its text says why.",
+        "0 for minutes: a long restore, a log that cannot be reached, commits that fail, or a backlog near its retention.",
+        Chapter.WORK,
+        together=Together.LEAST,
     ),
     Metric(
         "lag_records",
@@ -359,6 +378,14 @@ METRICS: Final = (
         "`fallen_out` above 0: a raw partition lags the furthest by `time.max_hold` or more, and is no longer waited for.",
         Chapter.TIME,
         (Label("standing", _words(Standing)),),
+    ),
+    Metric(
+        "partitions_given_up_total",
+        Kind.COUNTER,
+        Unit.PARTITIONS,
+        "Times that an intake went on without a raw partition that had a backlog and did not move for 30 s.",
+        "Above 0: nobody reads that partition, or its records cannot be decided. What it brings later is judged too late.",
+        Chapter.TIME,
     ),
     Metric(
         "ticks_ignored_total",

@@ -119,18 +119,20 @@ def _chained(columns: Iterable[Sequence[T]]) -> list[T]:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Return the batches, at least one, as one."""
+    """Return the batches, at least one and none empty, as one."""
     if len(batches) == 1:
         return batches[0]
     headers: list[Headers] | None = None
     if any(batch.headers is not None for batch in batches):
         headers = _chained(batch.headers or [()] * len(batch) for batch in batches)
-    offsets: Sequence[int] = _chained(batch.offsets for batch in batches)
-    if offsets and offsets[-1] - offsets[0] == len(offsets) - 1:
-        offsets = range(offsets[0], offsets[-1] + 1)
+    first, last = batches[0].offsets[0], batches[-1].offsets[-1]
+    is_whole = last - first + 1 == sum(map(len, batches))
+    stamps = array("q")  # no object is made for a timestamp, since recordings look at none
+    for batch in batches:
+        stamps.extend(batch.timestamps)
     return Batch(
-        offsets,
-        _chained(batch.timestamps for batch in batches),
+        range(first, last + 1) if is_whole else _chained(batch.offsets for batch in batches),
+        stamps,
         _chained(batch.keys for batch in batches),
         _chained(batch.values for batch in batches),
         headers,

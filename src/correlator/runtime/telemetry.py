@@ -60,6 +60,10 @@ class Telemetry:
             ProcessCollector(registry=self.registry)
         self._gauge("build_info", version if version is not None else installed_version("correlator")).set(1)
 
+    def ready(self, is_ready: bool) -> None:  # noqa: FBT001 - the one thing that it says
+        """Say whether the service is ready."""
+        self._gauge("ready").set(is_ready)
+
     # The funnel
 
     def on_intake(self, counts: IntakeCounts, *, dead_letters: int = 0) -> None:
@@ -96,9 +100,17 @@ class Telemetry:
         """Count raw records that were deleted before they were read."""
         self._counter("records_lost_total").inc(records)
 
+    def partition_given_up(self) -> None:
+        """Count a raw partition that stood still for so long that another intake goes on without it."""
+        self._counter("partitions_given_up_total").inc()
+
     def fenced(self) -> None:
         """Count one partition that turned out to be another worker's."""
         self._counter("fences_total").inc()
+
+    def failed(self, stage: Stage) -> None:
+        """Count one task that failed for a passing reason, and is made anew."""
+        self._counter("failures_total", stage).inc()
 
     def on_reload(self, reload: Reload) -> None:
         """Count one wish to take rules and topology anew, by what came of it."""

@@ -5,13 +5,17 @@ from typing import Final
 import msgspec
 
 from correlator.config.settings import RetentionSettings
-from correlator.runtime.ports import Headers, TopicPartition, TopicSettings
+from correlator.runtime.ports import Headers, Refused, TopicPartition, TopicSettings
 
 END_HEADER: Final[Headers] = (("correlator-end", b"1"),)
 """Marks the record with which `publish` closes a recording: it carries nothing and moves time on."""
 CHECKPOINT_KEY: Final = b"@"
 """The checkpoint row that says up to which frame the other rows are complete."""
+IMPORTING: Final = b"importing"
+"""Stands in that row's place while `correlator state import` is under way: what else lies there may be a part."""
 SCHEMA_HEADER: Final = ("schema", b"1")
+"""The version of a document's schema; it changes when a consumer must."""
+REVISION_HEADER: Final = "revision"
 _RETENTION: Final = RetentionSettings()
 
 LARGEST_RECORD: Final = 16 * 1024 * 1024
@@ -62,6 +66,31 @@ class Topics(msgspec.Struct, frozen=True):
         """Refused records with their original bytes."""
         return f"{self.prefix}.dead-letters"
 
+    # Who writes, and where they stand: whoever starts a writer of these ids stops the task that had it.
+
+    @property
+    def intake_group(self) -> str:
+        """Positions in raw partitions."""
+        return f"{self.prefix}-intake"
+
+    @property
+    def correlate_group(self) -> str:
+        """Positions in frames."""
+        return f"{self.prefix}-correlate"
+
+    @property
+    def control_writer(self) -> str:
+        """The transactional id of whoever puts rules in force."""
+        return f"{self.prefix}-control"
+
+    def intake_writer(self, tp: TopicPartition) -> str:
+        """Name the transactional id of a raw partition's intake."""
+        return f"{self.prefix}-intake-{tp.topic}-{tp.partition}"
+
+    def correlate_writer(self, partition: int) -> str:
+        """Name the transactional id of a domain's machine."""
+        return f"{self.prefix}-correlate-{partition}"
+
     def settings(self, raw: dict[str, int], domains: int, retention: RetentionSettings = _RETENTION) -> list[TopicSettings]:
         """Answer all topics as they must be: `raw` maps each raw topic to its number of partitions."""
         gone = retention.tombstones
@@ -79,3 +108,10 @@ class Topics(msgspec.Struct, frozen=True):
     def partition(self, topic: str, number: int = 0) -> TopicPartition:
         """Name a partition."""
         return TopicPartition(topic, number)
+
+
+def complete_up_to(marker: bytes | None) -> int:
+    """Read the row `CHECKPOINT_KEY`: from which frame on a restore steps; 0 without one. Raises Refused amid an import of state."""
+    if marker == IMPORTING:
+        raise Refused("an import of state was not finished here: run `correlator state import --force` again")
+    return int(marker) if marker is not None else 0

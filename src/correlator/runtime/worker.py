@@ -28,6 +28,7 @@ from correlator.runtime.fatal import stopped
 from correlator.runtime.http import STARTING, Readiness
 from correlator.runtime.idleness import Idleness
 from correlator.runtime.intake_task import IntakeTask
+from correlator.runtime.metrics import Stage
 from correlator.runtime.ports import Fenced, Log, OffsetOutOfRange, PortError, Refused, Share, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import Topics
@@ -70,6 +71,7 @@ class _Place:
         self.name = name
         self.make = make
         self.caution = caution
+        self.stage = Stage.INTAKE if caution is not None else Stage.CORRELATE
         self.task: Task | None = None
         self.running: asyncio.Task[None] | None = None
         self.failures = 0
@@ -127,7 +129,7 @@ class Worker:
         self._frames = [TopicPartition(self._topics.frames, number) for number in range(len(self._domains))]
         self._membership = log.membership(f"{settings.prefix}-workers", [tuple(self._raw), self._frames])
         self._share: Share | None = None
-        self._is_restored = False
+        self._is_restored = self._is_ending = False
         self._places: dict[TopicPartition, _Place] = {}
         self._intakes: dict[TopicPartition, IntakeTask] = {}
         self._correlates: dict[int, CorrelateTask] = {}
@@ -188,6 +190,8 @@ class Worker:
 
     def _take_share(self, group: asyncio.TaskGroup, share: Share) -> None:
         """Begin with what is ours now and leave what is not; what stays is not disturbed. Who may commit is up to the fences."""
+        if self._is_ending:
+            return
         for tp, place in self._places.items():
             if tp in share:
                 place.stay()
@@ -224,6 +228,8 @@ class Worker:
             self._forget(tp, place)
 
     def _forget(self, tp: TopicPartition, place: _Place) -> None:
+        if self._is_ending:
+            return  # what it said last is the last word
         del self._places[tp]
         self._intakes.pop(tp, None)
         if tp.topic == self._topics.frames:
@@ -259,6 +265,7 @@ class Worker:
         except Transient as error:
             place.failures = place.failures + 1 if time.monotonic() - started < BACK_OFF_S[-1] else 1
             pause = BACK_OFF_S[min(place.failures, len(BACK_OFF_S)) - 1]
+            self._telemetry.failed(place.stage)
             self._readiness.not_ready(place.name, f"{place.name}: {error}")
             _logger.warning("%s failed: %s; it is made anew in %s s", place.name, error, pause)
         except Fenced as error:
@@ -301,9 +308,15 @@ class Worker:
             is_recording=topic.arrival == "item",
             caution=self._cautions[tp],
             telemetry=self._telemetry,
+            others=[other for other in self._paced_with(topic) if other != tp],
         )
         self._intakes[tp] = task
         return task
+
+    def _paced_with(self, topic: TopicSettings) -> list[TopicPartition]:
+        """Answer the raw partitions that keep pace with a topic's: live ones wait for no recording."""
+        alike = [one for one in self._settings.topics if one.arrival == topic.arrival]
+        return [TopicPartition(self._topics.raw(one.name), number) for one in alike for number in range(one.partitions)]
 
     def _correlate(self, partition: int) -> Task:
         task = CorrelateTask(
@@ -342,12 +355,25 @@ class Worker:
         while not await self.is_idle():  # noqa: ASYNC110 - other processes publish too: no event tells of that
             await asyncio.sleep(_IDLE_CHECK_S)
         await self._upkeep.clean()
+        await self._leave_all()
+
+    async def _leave_all(self) -> None:
+        """Let all tasks finish what is committed already: it has to be counted."""
+        self._is_ending = True
+        self._share = frozenset()
+        running = [place.running for place in self._places.values() if place.running is not None]
+        for place in self._places.values():
+            place.leave()
+        if running:
+            await asyncio.wait(running, timeout=LEAVE_PATIENCE_S)
 
     async def is_idle(self) -> bool:
         """Answer whether every record published so far has become frames, and every frame documents, whichever worker did it."""
         if self._share is None or not all(
             number in self._correlates and self._correlates[number].is_restored for number in self._own_domains
         ):
+            return False
+        if any(intake.is_ahead for intake in self._intakes.values()):
             return False
         try:
             return await self._idleness.is_idle()

@@ -4,7 +4,6 @@ The values lie in one piece of bytes, parted by NUL (which intake refuses in any
 """
 
 from functools import lru_cache
-from itertools import islice
 from typing import Final
 
 Names = tuple[tuple[str, ...], tuple[str, ...]]
@@ -27,7 +26,13 @@ def labels_in(names: Names, values: bytes) -> dict[str, str]:
 
 def annotations_in(names: Names, values: bytes) -> dict[str, str]:
     """Unpack the annotations, in the order in which they were packed."""
-    return dict(zip(names[1], islice(values.decode().split(_PART), len(names[0]), None), strict=False))
+    return looks_in(names, values)[1]
+
+
+def looks_in(names: Names, values: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """Unpack labels and annotations, each in the order in which they were packed."""
+    texts = values.decode().split(_PART)
+    return dict(zip(names[0], texts)), dict(zip(names[1], texts[len(names[0]) :]))  # noqa: B905 - texts that are left over follow
 
 
 @lru_cache(maxsize=NAMES_MOST)

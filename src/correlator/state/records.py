@@ -25,7 +25,9 @@ class Alert(msgspec.Struct, gc=False):
     """One alert. `names` and `looks` are its labels and annotations, packed (see `state.looks`).
 
     `last_seen` is the newest firing statement known; `recent` holds the other ones later than the machine's position, and `before` the
-    newest that is not, so that a resolve which comes out of order can split the stretch exactly. `until` is an explicit end, 0 for none.
+    newest that is not, so that a resolve which comes out of order can split the stretch exactly. `until` is the end that the newest
+    statement gave, 0 for none: an explicit one, or, where it was late, its expiry counted from its arrival; while it is set no time
+    after the position is known.
     `denied` is the newest resolved statement since the stretch ended, `sighted` the newest instant at which any statement was judged.
     `former` are other incidents that were not over when the alert went on to its present one.
     `is_steady` says that a firing statement changes nothing but `last_seen` and `count`.

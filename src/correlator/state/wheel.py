@@ -1,6 +1,6 @@
 """A timer wheel: who must be woken when, with one live entry per item whatever number of times its due time moved.
 
-Entries lie in buckets of one second and are only looked at when their bucket comes; an item whose due time moved later is
+Entries lie in buckets of `BUCKET` and are only looked at when their bucket comes; an item whose due time moved later is
 then put into its new bucket. So a repeat that postpones an expiry costs nothing here. Within reach, order is exact: (due, key).
 An item moved to earlier leaves a stale entry behind; when most entries are stale, all are thrown out at once.
 Source: Varghese & Lauck, "Hashed and Hierarchical Timing Wheels", 1987 (the lazy, single-level form).
@@ -10,8 +10,10 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, Protocol, TypeVar
 
-from correlator.model.instant import NEVER, SECOND, Instant
+from correlator.model.instant import NEVER, SECOND, Duration, Instant
 
+BUCKET: Final[Duration] = 8 * SECOND
+"""How much time a bucket spans: more bring near many that have moved on meanwhile, fewer cost a look at each."""
 ASLEEP: Final = -NEVER // 2
 """An item's `wake` when the wheel holds no live entry of it."""
 _NEAR: Final = -3 * NEVER
@@ -71,8 +73,8 @@ class TimerWheel(Generic[Item]):
         if wake < -NEVER:
             if due < wake - _NEAR:
                 self._put_near(item, due)
-        elif wake == ASLEEP or due // SECOND < wake:
-            self._put(item, due // SECOND)
+        elif wake == ASLEEP or due // BUCKET < wake:
+            self._put(item, due // BUCKET)
         return due
 
     def next_due(self) -> Instant:
@@ -132,7 +134,7 @@ class TimerWheel(Generic[Item]):
 
     def _load(self) -> None:
         """Bring near every bucket that may hold the next due item."""
-        while self._bucket_heap and (not self._near or self._bucket_heap[0] * SECOND <= self._near[0][0]):
+        while self._bucket_heap and (not self._near or self._bucket_heap[0] * BUCKET <= self._near[0][0]):
             bucket = heappop(self._bucket_heap)
             entries = self._buckets.pop(bucket)
             self._entries -= len(entries)
@@ -140,7 +142,7 @@ class TimerWheel(Generic[Item]):
                 if item.wake != bucket:
                     continue
                 due = self._due_of(item)
-                if due // SECOND > bucket:
+                if due // BUCKET > bucket:
                     self._put_again(item)
                 else:
                     self._put_near(item, due)

@@ -66,7 +66,7 @@ def instant_of(value: object, name: str) -> tuple[Instant | None, Flag]:
     What looks like seconds is flagged too, but taken as it stands: real milliseconds of 1970 look the same.
     A missing time and Go's zero time (year 1) answer None. Raises `RefusedError`.
     """
-    if value is None or value == "":
+    if value is None or is_no_time(value):
         return None, Flag.NONE
     if isinstance(value, str):
         return _instant_of_text(value, name)
@@ -79,6 +79,11 @@ def instant_of(value: object, name: str) -> tuple[Instant | None, Flag]:
     if abs(value) >= _MICROSECONDS_FROM:
         return int(value) // 10**3, Flag.TIME_UNIT
     return int(value), Flag.TIME_UNIT if seems_seconds(int(value)) else Flag.NONE
+
+
+def is_no_time(value: object) -> bool:
+    """Tell whether what stands for a time means none: the empty text, and Go's zero time."""
+    return isinstance(value, str) and (not value or value.startswith("0001-01-01T00:00:00"))
 
 
 def seems_seconds(number: int) -> bool:
@@ -110,8 +115,6 @@ def object_of(value: object, name: str) -> dict[str, Any]:
 
 
 def _instant_of_text(text: str, name: str) -> tuple[Instant | None, Flag]:
-    if text.startswith("0001-01-01T00:00:00"):
-        return None, Flag.NONE
     try:
         instant, has_zone = parse_rfc3339(text)
     except ValueError as error:

@@ -126,7 +126,8 @@ class KafkaReader:
         while parts[-1].size > _FETCH_BYTES / 2 and size < _AHEAD_BYTES:
             parts.append(await self._client.patiently(doing, partial(self._asked, self._client, parts[-1].end, wait_ms=0)))
             size += parts[-1].size
-        return _Fetched(joined([part.batch for part in parts]), parts[-1].end, size)
+        filled = [part.batch for part in parts if len(part.batch)]  # behind the last record an answer is empty
+        return _Fetched(joined(filled) if filled else Batch(), parts[-1].end, size)
 
     async def _asked(self, client: Client, offset: int, *, wait_ms: int) -> _Fetched:
         topic, number = self._tp
