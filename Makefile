@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-BENCHMARKS := offline embedded memory restore kafka
+BENCHMARKS := offline embedded memory restore kafka distinct workers latency
 CORE := model state frames intake correlate
 CORE_TESTS := $(CORE) laws golden
 

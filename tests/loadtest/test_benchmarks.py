@@ -26,7 +26,9 @@ def test_make_bench_runs_all_and_fails_at_the_end(tmp_path: Path) -> None:
     python.chmod(0o755)
     command = ["make", "--no-print-directory", "bench", f"PYTHON={python}", f"STAMP={python}", "-o", str(python)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
-    assert ended.stdout.split() == [f"benchmarks.{name}" for name in ("offline", "embedded", "memory", "restore", "kafka")]
+    assert ended.stdout.split() == [
+        f"benchmarks.{name}" for name in ("offline", "embedded", "memory", "restore", "kafka", "distinct", "workers", "latency")
+    ]
     assert (ended.returncode, ended.stderr.splitlines()[0]) == (2, "missed: offline")
 
 
