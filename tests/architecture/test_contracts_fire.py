@@ -19,7 +19,6 @@ def skeleton(tmp_path: Path) -> Path:
         folder.mkdir(parents=True)
         (folder / "__init__.py").touch()
     for module in (
-        "correlate/pipeline.py",
         "correlate/machine.py",
         "correlate/group.py",
         "correlate/diagnose.py",
@@ -52,7 +51,6 @@ def _lint(folder: Path) -> str:
         ("correlate/group.py", "import datetime", "Dates and zones live in the calendar alone"),
         ("correlate/group.py", "import correlator.correlate.incidents", "No stage of correlate imports another"),
         ("correlate/group.py", "import correlator.correlate.machine", "No stage of correlate imports another"),
-        ("correlate/group.py", "import correlator.correlate.pipeline", "No stage of correlate imports another"),
     ],
 )
 def test_a_wrong_import_breaks_its_contract(skeleton: Path, *, module: str, line: str, contract: str) -> None:
@@ -64,8 +62,7 @@ def test_a_wrong_import_breaks_its_contract(skeleton: Path, *, module: str, line
     ("module", "line"),
     [
         ("model/calendar.py", "import datetime, zoneinfo"),
-        ("correlate/machine.py", "import correlator.correlate.pipeline, correlator.correlate.group"),
-        ("correlate/pipeline.py", "import correlator.correlate.group, correlator.correlate.diagnose"),
+        ("correlate/machine.py", "import correlator.correlate.group, correlator.correlate.diagnose"),
         ("runtime/worker.py", "import time, asyncio, correlator.intake, correlator.correlate, correlator.config"),
     ],
 )

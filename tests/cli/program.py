@@ -67,11 +67,11 @@ class _Lines:
 
 
 @contextmanager
-def running(log: Path, *options: object) -> Iterator[Running]:
-    """Run the service on a log; whatever happens, it is gone afterwards."""
+def running(log: Path, *options: object, longest_s: float = LONGEST_S) -> Iterator[Running]:
+    """Run the service on a log, so long at most; whatever happens, it is gone afterwards."""
     command = [CORRELATOR, "run", "--embedded", str(log), *map(str, options)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        killer = Thread(target=_kill_late, args=(process,), daemon=True)
+        killer = Thread(target=_kill_late, args=(process, longest_s), daemon=True)
         killer.start()
         try:
             yield Running(process)
@@ -79,9 +79,9 @@ def running(log: Path, *options: object) -> Iterator[Running]:
             process.kill()
 
 
-def _kill_late(process: subprocess.Popen[str]) -> None:
+def _kill_late(process: subprocess.Popen[str], longest_s: float) -> None:
     """End a service that hangs, so that a test which waits for its words fails instead of hanging too."""
     try:
-        process.wait(timeout=LONGEST_S)
+        process.wait(timeout=longest_s)
     except subprocess.TimeoutExpired:
         process.kill()

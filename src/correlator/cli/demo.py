@@ -38,7 +38,7 @@ START: Final[Instant] = 1_767_261_600_000
 BATCH_RECORDS: Final = 200
 _SHOWN: Final = 12
 _POLL_MS: Final = 100
-_PAGING: Final = (IncidentState.OPEN, IncidentState.REOPENED)
+_OPEN_NOW: Final = (IncidentState.OPEN, IncidentState.REOPENED)
 
 
 @click.command()
@@ -130,7 +130,7 @@ class _Demo:
 
     def _tell(self, before: IncidentDocument | None, document: IncidentDocument) -> None:
         is_news = before is None or before.state is not document.state
-        if is_news and document.state in (*_PAGING, IncidentState.RESOLVED) and document.counts["alerts"] > 1:
+        if is_news and document.state in (*_OPEN_NOW, IncidentState.RESOLVED) and document.counts["alerts"] > 1:
             self._console.print(one_line(document), highlight=False, soft_wrap=True)
 
     # What is shown
@@ -140,7 +140,7 @@ class _Demo:
         for column in ("state", "prio", "incident", "alerts", "firing", "owner"):
             table.add_column(column)
         for document in self._ranked()[:_SHOWN]:
-            style = "bold red" if document.state in _PAGING else "dim"
+            style = "bold red" if document.state in _OPEN_NOW else "dim"
             table.add_row(
                 Text(document.state, style=style),
                 document.priority,
@@ -153,7 +153,7 @@ class _Demo:
 
     def _ranked(self) -> list[IncidentDocument]:
         return sorted(
-            self._incidents.values(), key=lambda document: (document.state not in _PAGING, -document.counts["alerts"], document.id)
+            self._incidents.values(), key=lambda document: (document.state not in _OPEN_NOW, -document.counts["alerts"], document.id)
         )
 
     def _count(self, name: str, **labels: str) -> int:
@@ -161,9 +161,9 @@ class _Demo:
 
     def _funnel_line(self) -> str:
         new = self._count("items_judged_total", verdict=Verdict.NEW)
-        paged = sum(bool(document.state in _PAGING) for document in self._incidents.values())
+        now = sum(bool(document.state in _OPEN_NOW) for document in self._incidents.values())
         return (
-            f"{self._count('items_received_total'):,} events → {new:,} alert stretches → {len(self._incidents)} incidents, {paged} open now"
+            f"{self._count('items_received_total'):,} events → {new:,} alert stretches → {len(self._incidents)} incidents, {now} open now"
         )
 
     def summary(self) -> dict[str, object]:

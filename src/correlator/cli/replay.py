@@ -26,6 +26,9 @@ def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[st
     """Replay EVENTS (JSON lines or one document; - for standard input) and write what they come to.
 
     DIR gets incidents.jsonl, alerts.jsonl, dead-letters.jsonl and funnel.json. Exits 0 whatever the events' verdicts.
+
+    incidents.jsonl has one document of every incident, its last. A replay publishes nothing in between and no guesses: `revision` is 1,
+    `why` holds all that happened to the incident, and none is `withdrawn`. See docs/formats.md.
     """
     with explained(out), progress("replay", input_bytes(events)) as advance:
         control = load_control(rules, topology)

@@ -332,15 +332,12 @@ class Intake:
                 try:
                     said = decode(value)
                 except _UNFIT:
-                    said = _said_more(value)
-                    if said is not None:
-                        decode, is_more = _said_more, True  # who writes more mostly goes on so, and it reads the common event too
+                    said = _said_more(value)  # where it fits the next ones mostly do too, and it reads the common event as well
+                    decode, is_more = (decode, is_more) if said is None else (_said_more, True)
             if said is not None:
                 written, at = bytes(said.labels), said.at
                 track = find(written) or self._learn_written(written)
-                claim = said.receivedAt if is_recording else stamp
-                if claim is None and stamp is not None:
-                    claim = stamp
+                claim = stamp if not is_recording or said.receivedAt is None else said.receivedAt
                 if claim is None:
                     arrival, is_timely = max(now, at), oldest <= at <= newest
                 else:
@@ -349,9 +346,7 @@ class Intake:
                 if is_timely and track is not None:
                     if arrival > now:
                         now, oldest, newest = arrival, arrival - lag_most, arrival + STEP
-                    flags = track.flags
-                    if is_more:
-                        flags |= self._flag_of_id(said, track)
+                    flags = track.flags if not is_more else track.flags | self._flag_of_id(said, track)
                     if flags:
                         flagged[flags] += 1
                     more, last = track.more, track.last

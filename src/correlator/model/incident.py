@@ -8,7 +8,7 @@ from correlator.model.word import Word
 
 
 class IncidentState(Word):
-    """Where an incident stands; only `open` and `reopened` page."""
+    """Where an incident stands; only `open` pages, `reopened` is news of an incident that did."""
 
     PENDING = "pending"
     OPEN = "open"

@@ -40,7 +40,10 @@ def states_page() -> str:
         "An alert counts in an incident while it is `firing` or `kept`. `held` is a rule's `for`, `kept` its `keep_firing_for`.\n\n"
         f"{alerts}\n"
         "## Incidents\n\n"
-        "Only `open` and `reopened` page. `closed` and `withdrawn` are final; their documents are removed after their retention.\n\n"
+        "Only the first `open` document of an id pages. `reopened` is the same incident come back within `retention.close_after`:\n"
+        "consumers update what they have of its id and page nobody anew, see\n"
+        "[ADR 10](decisions/0010-a-reopened-incident-does-not-page.md). `closed` and `withdrawn` are final; their documents are\n"
+        "removed after their retention.\n\n"
         f"{incidents}"
     )
 

@@ -222,7 +222,7 @@ METRICS: Final = (
         Kind.COUNTER,
         Unit.DOCUMENTS,
         "Incident documents written, by the state they show.",
-        "The rate of `open` and `reopened` is what people are paged for.",
+        "People are paged for the first `open` of an id. Much `reopened`, which pages nobody: give the alerts `keep_firing_for`.",
         Chapter.OUTPUT,
         (Label("state", _words(IncidentState)),),
     ),
