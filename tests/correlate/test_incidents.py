@@ -203,3 +203,20 @@ def test_a_guess_that_goes_elsewhere_leaves_the_times_of_its_incident_alone() ->
     guessed = next(document for document in outcome.revisions if document.counts["pending"] and document.counts["alerts"])
     assert outcome.incidents[guessed.id].updated == "2026-01-05T00:00:21.000Z"
     assert outcome.incidents[guessed.id].counts["pending"] == 0
+
+
+def test_a_member_whose_onset_is_told_late_does_not_close_the_joining_window_early() -> None:
+    control = a_control(rule_set=RuleSet(grouping=Grouping(window=MINUTE)))
+    told_late = an_event("db/Full", "5s", received="65s")
+    story = [an_event("db/Down", received="0"), an_event("db/Slow", "50s", received="50s"), told_late]
+    outcome = run([*story, an_event("db/Errors", "80s", received="80s")], control)
+    assert [len(document.members) for document in outcome.incidents.values()] == [4]
+
+
+@pytest.mark.parametrize(
+    ("of", "severity", "priority"),
+    [("web", "critical", "P1"), ("db", "critical", "P2"), ("web", "warning", "P2"), ("db", "warning", "P3"), ("web", "info", "P3")],
+)
+def test_a_cause_of_the_first_tier_raises_the_priority_by_one(of: str, severity: str, priority: str) -> None:
+    outcome = run([an_event(f"{of}/Down", labels={"severity": severity})])
+    assert [document.priority for document in outcome.incidents.values()] == [priority]

@@ -114,7 +114,9 @@ def streams(draw: st.DrawFn, *, is_recording: bool = True, most: int = 40) -> li
             records.append(draw(RAW))
         elif kind == "message":
             names = draw(st.lists(NAMES, min_size=1, max_size=3))
-            times: st.SearchStrategy[dict[str, Any]] = st.sampled_from([{}, {"startsAt": said}, {"endsAt": said}])
+            times: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+                [{}, {"startsAt": said}, {"endsAt": said}, {"endsAt": said + DAY + 1}]
+            )
             alerts = [an_alert(of=name, status=status, **draw(times)) for name in names]
             records.append(record({"alerts": alerts}))
         elif kind == "list":

@@ -6,12 +6,13 @@ from pathlib import Path
 import orjson
 import pytest
 
+from correlator.frames.frame import Extra
 from correlator.intake.formats import Format, read_items
 from correlator.model.alert import Status
 from correlator.model.event import Event, Flag, Origin, Refusal, Rejection
-from correlator.model.instant import HOUR
+from correlator.model.instant import DAY, HOUR
 
-from tests.intake.builders import NOON, an_alert, an_event, an_intake, feed, items_of, record
+from tests.intake.builders import NOON, an_alert, an_event, an_intake, feed, frames_of, items_of, record
 
 PAYLOADS = Path(__file__).parents[3] / "shared" / "data" / "payloads"
 
@@ -72,6 +73,19 @@ def test_on_a_live_topic_a_webhook_was_said_at_its_arrival() -> None:
     message = {"alerts": [an_alert(startsAt=NOON - 4 * HOUR)]}
     outputs = feed(an_intake(is_recording=False), [message], timestamps=[NOON + 7])
     assert [instant[2] for instant in items_of(outputs)[1]] == [NOON + 7]
+
+
+@pytest.mark.parametrize(
+    ("ends", "expires", "flagged"),
+    [(NOON + 7 + DAY, NOON + 7 + DAY, 0), (NOON + 8 + DAY, None, 1), (NOON + 8, NOON + 8, 0), (NOON + 7, None, 0)],
+)
+def test_the_end_of_a_webhook_is_believed_when_it_lies_at_most_a_day_behind_its_arrival(
+    ends: int, expires: int | None, flagged: int
+) -> None:
+    outputs = feed(an_intake(is_recording=False), [{"alerts": [an_alert(endsAt=ends)]}], timestamps=[NOON + 7])
+    (frame,) = [frame for _, frame in frames_of(outputs) if frame.counts]
+    assert frame.extras.get(0, Extra()).expires == expires
+    assert outputs[0].counts.flagged == ({Flag.IMPLAUSIBLE_TIME: 1} if flagged else {})
 
 
 def test_an_event_without_any_time_is_given_the_clock_of_its_file() -> None:

@@ -9,7 +9,7 @@ from correlator.correlate.render import Stretch
 from correlator.model.instant import MINUTE
 
 from tests.builders import follow, frames_of
-from tests.laws.oracle import modelled
+from tests.laws.oracle import modelled, named_end
 from tests.laws.streams import CONTROLS, DELAYS, GAPS, Item, streams
 from tests.laws.test_same import cuts, split
 
@@ -19,8 +19,11 @@ CLOSE = (0, 0, 0, 1, *GAPS)
 
 def few(items: list[Item]) -> list[Item]:
     """Make few alerts of many, so that their statements meet, without resends: which frame one falls into may matter to counts."""
-    items = [msgspec.structs.replace(item, of=f"db/{item.of.partition('/')[2]}") for item in items]
-    return list({(item.of, item.at, item.status, item.ends): item for item in reversed(items)}.values())[::-1]
+    first: dict[tuple[object, ...], Item] = {}
+    for item in items:
+        one = msgspec.structs.replace(item, of=f"db/{item.of.partition('/')[2]}")
+        first.setdefault((one.of, one.at, one.status, one.status == "firing" and named_end(one)), one)
+    return list(first.values())
 
 
 def of(stretch: Stretch) -> str:

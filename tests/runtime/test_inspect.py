@@ -13,6 +13,7 @@ from correlator.frames.control import Control
 from correlator.intake.formats import Format
 from correlator.intake.pipeline import Intake
 from correlator.model.event import Flag
+from correlator.model.instant import DAY
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
 from correlator.runtime.files import Records
@@ -126,3 +127,11 @@ def test_dead_letters_of_a_replay_lie_where_parse_says(tmp_path: Path) -> None:
     Replay(CONTROL, tmp_path).run(iter([records]))
     rows = [json.loads(line) for line in (tmp_path / "dead-letters.jsonl").read_bytes().splitlines()]
     assert [row["position"] for row in rows] == [{"file": "f", "line": 4, "item": 0}, {"file": "f", "line": 5, "item": 1}]
+
+
+@pytest.mark.parametrize(("ends", "flags"), [(DAY, []), (DAY + 1, ["implausible_time"]), (10_000 * DAY, ["implausible_time"])])
+def test_an_end_that_is_named_too_far_ahead_is_flagged_and_said_in_words(ends: int, flags: list[str]) -> None:
+    (item,) = inspected([record({"version": "4", "alerts": [an_alert(startsAt=NOON, endsAt=NOON + ends)]})])
+    assert item.flags == flags
+    assert (item.detail or "").endswith("is too far ahead of its arrival, and ignored") == bool(flags)
+    assert "takes its place" not in (item.detail or "")

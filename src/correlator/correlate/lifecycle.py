@@ -431,7 +431,7 @@ class Lifecycle:
         return min(expires, alert.started + alert.hold) if alert.state is _HELD else expires
 
     def _expires(self, alert: Alert) -> Instant:
-        return alert.until if alert.until > alert.last_seen else alert.last_seen + alert.expiry
+        return alert.until or alert.last_seen + alert.expiry
 
     def _wake(self, alert: Alert, instant: Instant) -> Change:
         if alert.state is _RESOLVED:
@@ -504,6 +504,6 @@ def _before(turn: Turn, instant: Instant) -> Instant:
 
 def _until(alert: Alert, turn: Turn, instant: Instant) -> Instant:
     """Answer the end that a firing statement gives its stretch, 0 for none; one that is late is news, so it expires by its arrival."""
-    if turn.expires is not None and turn.expires > turn.at:
+    if turn.expires is not None:
         return turn.expires
     return instant + alert.expiry if turn.flags & _LATE else 0
