@@ -15,7 +15,8 @@ import orjson
 from correlator.correlate.machine import Machine
 from correlator.frames.codec import decode_frame, encode_frame
 from correlator.frames.control import Control
-from correlator.intake.pipeline import Intake, IntakeOutput
+from correlator.intake.output import IntakeOutput
+from correlator.intake.pipeline import Intake
 from correlator.model.rule import Grouping, RuleSet
 from correlator.model.topology import Topology
 

@@ -10,7 +10,8 @@ import msgspec
 from correlator.frames.control import Control
 from correlator.frames.frame import SPECIAL, Extra, Frame, FrameKind
 from correlator.intake.formats import Format
-from correlator.intake.pipeline import Intake, IntakeOutput
+from correlator.intake.output import IntakeOutput
+from correlator.intake.pipeline import Intake
 from correlator.model.alert import Status
 from correlator.model.instant import Instant
 from correlator.model.rule import RuleSet

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from correlator.frames.control import Control
 from correlator.frames.frame import FrameKind
 from correlator.intake.identify import fingerprint_of
-from correlator.intake.pipeline import Intake, IntakeOutput
+from correlator.intake.output import IntakeOutput
+from correlator.intake.pipeline import Intake
 from correlator.model.event import Rejection
 from correlator.model.instant import HOUR
 from correlator.model.rule import Identity, RuleSet

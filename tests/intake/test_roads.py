@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame
-from correlator.intake.pipeline import Intake, IntakeOutput
+from correlator.intake.output import IntakeOutput
+from correlator.intake.pipeline import Intake
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Flag
 from correlator.model.instant import HOUR, MINUTE, SECOND, Instant

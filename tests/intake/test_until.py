@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from correlator.frames.control import Control
 from correlator.frames.frame import FrameKind
-from correlator.intake.pipeline import Intake, IntakeOutput
+from correlator.intake.output import IntakeOutput
+from correlator.intake.pipeline import Intake
 from correlator.model.instant import HOUR, MINUTE, SECOND, Instant
 from correlator.model.rule import RuleSet
 

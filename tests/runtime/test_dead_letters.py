@@ -11,7 +11,7 @@ import xxhash
 from correlator.frames.control import Control
 from correlator.intake.decode import MAX_RECORD_BYTES
 from correlator.intake.formats import Format
-from correlator.intake.pipeline import DEAD_LETTER_BYTES_MOST, REASONS_MOST
+from correlator.intake.output import DEAD_LETTER_BYTES_MOST, REASONS_MOST
 from correlator.model.event import Rejection
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology

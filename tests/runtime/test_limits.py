@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from correlator.intake.pipeline import IntakeCounts
+from correlator.intake.output import IntakeCounts
 from correlator.model.event import Flag, Rejection
 from correlator.model.instant import MINUTE
 from correlator.runtime.limits import MEANING_BY_LIMIT, Limit, LimitNotices, limits_of

@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from correlator.correlate.machine import Machine
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame
-from correlator.intake.pipeline import Intake, IntakeCounts, IntakeOutput
+from correlator.intake.output import IntakeCounts, IntakeOutput
+from correlator.intake.pipeline import Intake
 from correlator.model.event import Flag, Rejection, Verdict
 from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import MINUTE, SECOND

@@ -103,7 +103,7 @@ class Lifecycle:
                 ats = [first, *extras[row].more]
                 alert.before, alert.last_seen, alert.recent = last, ats.pop(), tuple(ats)
             else:
-                self._refresh(alert, [first, *extras.get(row, _NOTHING).more], position)
+                alert.hear([first, *extras.get(row, _NOTHING).more], position)
             if row in news:
                 updates += self._relabel(alert, news[row].labels)
             if not alert.is_changed:
@@ -260,20 +260,6 @@ class Lifecycle:
         self._fresh[turn.order] = turn
         heappush(self._turns, (turn.effect, turn.at, turn.fingerprint, turn.status, turn.order, turn))
 
-    def _refresh(self, alert: Alert, ats: list[Instant], position: Instant) -> None:
-        """Note firing times of a firing alert, keeping those that a resolve might still fall between."""
-        if ats[-1] <= position and not alert.recent and alert.last_seen <= ats[0] and (len(ats) == 1 or ats == sorted(ats)):
-            if ats[-1] > alert.last_seen:
-                alert.before = max(alert.before, alert.last_seen if len(ats) == 1 else ats[-2])
-                alert.last_seen = ats[-1]
-            return
-        known = sorted({*alert.recent, *ats, alert.last_seen})
-        alert.last_seen = known.pop()
-        older = [at for at in known if at <= position]
-        if older:
-            alert.before = max(alert.before, older[-1])
-        alert.recent = tuple(known[len(older) :])
-
     # Judgement
 
     def _judge(self, turn: Turn, instant: Instant) -> Change | None:
@@ -296,7 +282,7 @@ class Lifecycle:
 
     def _judge_firing(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
         is_heard = alert.state in _HEARD
-        known = self._newest_until(alert, _before(turn, instant)) if is_heard else max(alert.ended, alert.denied)
+        known = alert.newest_until(_before(turn, instant)) if is_heard else max(alert.ended, alert.denied)
         if turn.flags & _LATE and turn.at <= known:
             self.verdicts[Verdict.LATE] += turn.count
             return None
@@ -334,7 +320,7 @@ class Lifecycle:
         alert.started, alert.last_seen, alert.before, alert.recent, alert.denied = turn.at, turn.at, 0, (), 0
         alert.until, alert.count = _until(alert, turn, instant), max(turn.count, 1)
         if turn.more:
-            self._refresh(alert, turn.more, instant)
+            alert.hear(turn.more, instant)
         if alert.hold:
             self._move(alert, AlertMove.HELD)
             alert.reason = Why.HELD
@@ -350,7 +336,7 @@ class Lifecycle:
         Firing times later than an end that is said are judged again in their turn: the stretch may be over by then.
         """
         until, limit = _until(alert, turn, instant), _before(turn, instant)
-        newest = self._newest_until(alert, limit)
+        newest = alert.newest_until(limit)
         if turn.expires and turn.at >= newest:
             self._put_back(alert, limit)
             alert.last_seen = newest
@@ -360,14 +346,14 @@ class Lifecycle:
             alert.until = until
         if alert.until:
             self._queue_again(alert, turn.more)
-        self._refresh(alert, [turn.at] if alert.until else [turn.at, *turn.more], instant)
+        alert.hear([turn.at] if alert.until else [turn.at, *turn.more], instant)
 
     def _judge_resolved(self, alert: Alert, turn: Turn, instant: Instant) -> Change | None:
         is_heard = alert.state in _HEARD
         if not alert.started and not turn.flags & _RESOLVED_EARLY:
             self.resolved_early += turn.count
         limit = _before(turn, instant)
-        newest = self._newest_until(alert, limit)
+        newest = alert.newest_until(limit)
         is_stale = turn.at < max(newest, alert.started) if is_heard else turn.at <= max(alert.ended, alert.denied)
         if is_stale and turn.flags & _LATE:
             self.verdicts[Verdict.LATE] += turn.count
@@ -384,12 +370,6 @@ class Lifecycle:
         self._put_back(alert, limit)
         alert.last_seen = newest
         return self._clear(alert, turn.at, instant)
-
-    def _newest_until(self, alert: Alert, instant: Instant) -> Instant:
-        """Answer the newest firing time known that is not later than an instant."""
-        if alert.last_seen <= instant:
-            return alert.last_seen
-        return max([at for at in alert.recent if at <= instant], default=alert.before)
 
     def _put_back(self, alert: Alert, after: Instant) -> None:
         """Queue firing times later than what may end the stretch again, to count where they belong. Their items have their verdicts."""

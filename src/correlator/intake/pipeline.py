@@ -7,13 +7,12 @@ The common item (native, plain ASCII, an alert seen before) takes one short road
 which must answer the same. `tests/intake/test_roads.py` holds the two against each other.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Annotated, Final, Literal
 
 import msgspec
-import xxhash
 
 from correlator.frames.control import Control
 from correlator.frames.frame import Extra, Frame, FrameKind, News
@@ -23,6 +22,7 @@ from correlator.intake.formats import Format, read_items
 from correlator.intake.formats.fields import RefusedError, is_no_time, labels_of
 from correlator.intake.identify import fingerprint_of
 from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Judged, Normaliser, Statement, digest_of, judge, service_flag
+from correlator.intake.output import DeadLetter, IntakeCounts, IntakeOutput
 from correlator.intake.route import Router
 from correlator.model.calendar import parse_rfc3339_utc
 from correlator.model.event import Flag, Refusal, Rejection
@@ -32,12 +32,6 @@ from correlator.model.topology import Topology
 
 FRAME_ITEMS: Final = 16_384
 """Frames are cut after this many records, or items of one record, so that their event times are bounded too."""
-DEAD_LETTER_BYTES_MOST: Final = 256 * 1024
-"""Bytes kept of a record with refused items."""
-REASONS_MOST: Final = 100
-"""Refusals written with a dead letter; the others are counted."""
-DETAIL_MOST: Final = 500
-"""Characters written of a refusal's words."""
 TRACKS_MOST: Final = 60_000
 """Label sets remembered; with one more all are forgotten, which costs only that labels travel again."""
 TRACK_BYTES_MOST: Final = 256 * 1024 * 1024
@@ -114,69 +108,6 @@ def _milliseconds(written: int | str) -> Instant:
 
 def _milliseconds_if_any(written: int | str | None) -> Instant | None:
     return None if written is None or is_no_time(written) else _milliseconds(written)
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """A record with refused items: its bytes as they came, where it lay, and which items were refused and why."""
-
-    value: bytes
-    offset: int
-    refusals: list[Refusal]
-
-    @property
-    def kept(self) -> bytes:
-        """What is written of the record: its bytes, or the first of them where it is too long."""
-        return self.value[:DEAD_LETTER_BYTES_MOST]
-
-    @property
-    def digest(self) -> str:
-        """XXH3 (128 bits, hex) of the whole record, so that one too long to be kept can be known again."""
-        return xxhash.xxh3_128_hexdigest(self.value)
-
-    @property
-    def reasons(self) -> list[dict[str, object]]:
-        """The first refusals as plain values, at most `REASONS_MOST`: a record of the log must hold them."""
-        return [
-            {"item": refusal.item, "reason": refusal.reason, "detail": refusal.detail[:DETAIL_MOST]}
-            for refusal in self.refusals[:REASONS_MOST]
-        ]
-
-
-class IntakeCounts(msgspec.Struct):
-    """What one step did: `received` = `rejected` + `forwarded`, always. Items in doubt are counted when they are decided.
-
-    Limits that were met: `cache_resets` (all label sets forgotten), `ids_forgotten` (an id can no longer be told from another),
-    `doubts_forced` (records in doubt decided before all witnesses were there).
-    """
-
-    received: int = 0
-    forwarded: int = 0
-    rejected: Counter[Rejection] = msgspec.field(default_factory=Counter)
-    flagged: Counter[Flag] = msgspec.field(default_factory=Counter)
-    cache_resets: int = 0
-    ids_forgotten: int = 0
-    doubts_forced: int = 0
-
-    def absorb(self, other: "IntakeCounts") -> None:
-        """Add what another step did, field by field."""
-        for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-
-class IntakeOutput(msgspec.Struct):
-    """The effects of one step. `position` is the offset to commit; `frames` pairs a frames partition with a frame.
-
-    `watermark` is how far time was said to have come, `clock` the largest arrival believed: later where the step was not allowed to say so.
-    `latest` is the largest event time forwarded: some sources' clocks run ahead.
-    """
-
-    frames: list[tuple[int, Frame]]
-    dead_letters: list[DeadLetter]
-    position: int
-    watermark: Instant | None
-    latest: Instant
-    counts: IntakeCounts
-    clock: Instant | None = None
 
 
 class _Reading(msgspec.Struct):

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 from correlator.frames.codec import encode_frame
 from correlator.intake.formats import Format
-from correlator.intake.pipeline import DeadLetter, Intake, IntakeOutput
+from correlator.intake.output import DeadLetter, IntakeOutput
+from correlator.intake.pipeline import Intake
 from correlator.model.incident import encode_document
 from correlator.model.instant import MINUTE, NEVER, SECOND, Instant
 from correlator.runtime.caution import Caution

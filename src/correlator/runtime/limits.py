@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from correlator.intake.pipeline import IntakeCounts
+from correlator.intake.output import IntakeCounts
 from correlator.model.instant import MINUTE, Instant
 from correlator.model.word import Word
 

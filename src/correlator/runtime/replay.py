@@ -11,7 +11,8 @@ import msgspec
 from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import Stretch
 from correlator.frames.control import Control
-from correlator.intake.pipeline import DeadLetter, Intake, IntakeCounts, IntakeOutput
+from correlator.intake.output import DeadLetter, IntakeCounts, IntakeOutput
+from correlator.intake.pipeline import Intake
 from correlator.intake.route import Router
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Flag, Verdict

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric as Family
 
-from correlator.intake.pipeline import IntakeCounts
+from correlator.intake.output import IntakeCounts
 from correlator.model.event import Flag, Verdict
 from correlator.model.incident import IncidentState, Why
 from correlator.runtime.counting import is_counted_together

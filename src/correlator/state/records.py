@@ -76,6 +76,26 @@ class Alert(msgspec.Struct, gc=False):
         """The annotations of the statement that started the stretch."""
         return annotations_in(self.names, self.looks)
 
+    def newest_until(self, instant: Instant) -> Instant:
+        """Answer the newest firing time known that is not later than an instant."""
+        if self.last_seen <= instant:
+            return self.last_seen
+        return max([at for at in self.recent if at <= instant], default=self.before)
+
+    def hear(self, ats: list[Instant], position: Instant) -> None:
+        """Note firing times of a firing alert, keeping those that a resolve might still fall between."""
+        if ats[-1] <= position and not self.recent and self.last_seen <= ats[0] and (len(ats) == 1 or ats == sorted(ats)):
+            if ats[-1] > self.last_seen:
+                self.before = max(self.before, self.last_seen if len(ats) == 1 else ats[-2])
+                self.last_seen = ats[-1]
+            return
+        known = sorted({*self.recent, *ats, self.last_seen})
+        self.last_seen = known.pop()
+        older = [at for at in known if at <= position]
+        if older:
+            self.before = max(self.before, older[-1])
+        self.recent = tuple(known[len(older) :])
+
     def look(self, labels: dict[str, str], annotations: dict[str, str]) -> None:
         """Change labels and annotations."""
         self.names, self.looks = pack_looks(labels, annotations)
