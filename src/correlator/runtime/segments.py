@@ -119,7 +119,8 @@ def _chained(columns: Iterable[Sequence[T]]) -> list[T]:
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Return the batches, at least one and none empty, as one."""
+    """Return the batches, at least one, as one; empty ones, as a read at the end of a topic answers, are nothing."""
+    batches = [batch for batch in batches if len(batch)] or batches[:1]
     if len(batches) == 1:
         return batches[0]
     headers: list[Headers] | None = None
