@@ -1,5 +1,6 @@
 """The chaos run on a real broker, short: what `make chaos` does for twenty minutes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "night", reason="minutes long, only at night")
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("broker")  # says why where no broker can be had; the run has one of its own
 def test_kills_a_freeze_and_a_broken_broker_lose_and_double_nothing(tmp_path: Path) -> None:

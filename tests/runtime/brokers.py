@@ -1,14 +1,26 @@
 """A view of a log in Kafka in which every storage has names of its own."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
 from correlator.runtime.kafka import Access, KafkaLog
-from correlator.runtime.ports import Batch, Log, Membership, Messages, PortError, Position, Reader, TopicPartition, TopicSettings, Writer
+from correlator.runtime.ports import (
+    Batch,
+    Log,
+    Membership,
+    Messages,
+    PortError,
+    Position,
+    Reader,
+    Share,
+    TopicPartition,
+    TopicSettings,
+    Writer,
+)
 
 _numbers: Final = itertools.count()
 
@@ -69,10 +81,26 @@ class _Log:
         return _Writer(self._log.writer(name), self, self._prefix)
 
     def membership(self, group: str, stages: Sequence[Sequence[TopicPartition]]) -> Membership:
-        return self._log.membership(self._prefix + group, [[self.place(tp) for tp in stage] for stage in stages])
+        return _Membership(self._log.membership(self._prefix + group, [[self.place(tp) for tp in stage] for stage in stages]), self._prefix)
 
     async def close(self) -> None:
         await self._log.close()
+
+
+class _Membership:
+    def __init__(self, membership: Membership, prefix: str) -> None:
+        self._membership = membership
+        self._prefix = prefix
+
+    @property
+    def is_shared(self) -> bool:
+        return self._membership.is_shared
+
+    async def run(self, on_share: Callable[[Share], None]) -> None:
+        def told(share: Share) -> None:
+            on_share(frozenset(TopicPartition(tp.topic.removeprefix(self._prefix), tp.partition) for tp in share))
+
+        await self._membership.run(told)
 
 
 class _Reader:
