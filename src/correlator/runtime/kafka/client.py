@@ -11,7 +11,7 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, for_code
 
 from correlator.runtime.kafka.access import REQUEST_PATIENCE_MS, RETRY_MS, Access
-from correlator.runtime.kafka.errors import port_error, told
+from correlator.runtime.kafka.errors import lost_connection, port_error, told
 from correlator.runtime.ports import Refused
 
 T = TypeVar("T")
@@ -88,6 +88,8 @@ class Client:
                     raise port_error(error, doing) from error
                 if getattr(error, "invalid_metadata", False):
                     await self.learn_brokers()
+            except RuntimeError as error:
+                raise port_error(lost_connection(error), doing) from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 

@@ -13,6 +13,7 @@ from correlator.runtime.ports import Fenced, Full, PortError, Refused, Transient
 _FENCED: Final = (errors.ProducerFenced, errors.InvalidProducerEpoch)
 _FULL: Final = (errors.KafkaStorageError,)
 _UNREACHABLE: Final = (errors.KafkaConnectionError, errors.NodeNotReadyError, errors.StaleMetadata)
+_CLOSED: Final = "unable to perform operation on"
 _REFUSED_ADVICE: Final[dict[type[Exception], str]] = {
     errors.TopicAuthorizationFailedError: "allow this user to read, write, describe and create the topics of the prefix",
     errors.GroupAuthorizationFailedError: "allow this user to read the groups of the prefix",
@@ -63,3 +64,12 @@ def told(doing: str) -> Iterator[None]:
         raise
     except (errors.KafkaError, TimeoutError, OSError) as error:
         raise port_error(error, doing) from error
+    except RuntimeError as error:
+        raise port_error(lost_connection(error), doing) from error
+
+
+def lost_connection(error: RuntimeError) -> OSError:
+    """Answer what uvloop means where a connection closed while we wrote: it says so as a RuntimeError. Any other is a bug, and raised."""
+    if not str(error).startswith(_CLOSED):
+        raise error
+    return ConnectionResetError(str(error))
