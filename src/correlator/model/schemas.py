@@ -42,7 +42,7 @@ def states_page() -> str:
         "## Incidents\n\n"
         "Only the first `open` document of an id pages. `reopened` is the same incident come back within `retention.close_after`:\n"
         "consumers update what they have of its id and page nobody anew, see\n"
-        "[ADR 10](decisions/0010-a-reopened-incident-does-not-page.md). `closed` and `withdrawn` are final; their documents are\n"
+        "[ADR 9](decisions/0009-a-reopened-incident-does-not-page.md). `closed` and `withdrawn` are final; their documents are\n"
         "removed after their retention.\n\n"
         f"{incidents}"
     )
