@@ -97,6 +97,7 @@ def events(count: int, *, first: int = 0) -> list[bytes]:
     return [an_event(f"db/A{number}", now) for number in range(first, first + count)]
 
 
+@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "night", reason="an outage of a minute, only at night")
 @pytest.mark.parametrize("when", ["while it works", "while it starts"])
 async def test_a_broker_that_is_gone_for_a_while_is_waited_for_and_nothing_is_lost(app: Application, broker: Broker, when: str) -> None:
     await app.publish(events(3))

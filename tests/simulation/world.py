@@ -20,7 +20,7 @@ from tests.simulation.faults import CANCELLED, CRASH_AFTER, CRASH_BEFORE, FENCED
 
 _LOOKS: Final = ("poll", "bounds", "committed", "wait")
 """Calls of one that waits for input; with any other it has something to do."""
-STEPS_MOST: Final = 20_000
+STEPS_MOST: Final = 60_000
 """Steps in which every slot of virtual time must come to rest."""
 _EMPTY_POLLS: Final = 4
 _FROZEN_SLOTS_MOST: Final = 8

@@ -169,7 +169,8 @@ def _member(alert: Alert, incident: Incident) -> Member:
         guessed = incident.guesses.get(alert.fingerprint)
         state = "pending" if guessed is not None else AlertState.RESOLVED
         return _described(alert, state, starts=guessed or alert.started, ends=None)
-    is_over = alert.state in _OVER
+    # One that a rule keeps firing counts on: whether its end shows must not depend on when the document was last written.
+    is_over = alert.state is AlertState.RESOLVED
     return _described(alert, alert.state, starts=alert.started, ends=alert.ended if is_over else None)
 
 
