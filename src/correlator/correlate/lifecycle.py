@@ -212,7 +212,7 @@ class Lifecycle:
             news.value if news is not None else None,
             labels=news.labels if news is not None and self._has_free_labels else None,
         )
-        for one in split_turn(turn) if turn.more else (turn,):
+        for one in split_turn(turn):
             self._queue(alert, one)
             self.arrived.append(one)
 

@@ -78,7 +78,7 @@ class IntakeTask:
         self._intake: Intake
         self._digest = ""
         self._told: Instant = 0
-        self._limits = LimitNotices(f"{tp.topic}-{tp.partition}", clock)
+        self._limits = LimitNotices(self._name, clock)
         self.position = 0
         self.needed_from: int | None = None
         """The committed position once it is known: what lies below is never read again."""

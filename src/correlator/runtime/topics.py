@@ -69,6 +69,11 @@ class Topics(msgspec.Struct, frozen=True):
     # Who writes, and where they stand: whoever starts a writer of these ids stops the task that had it.
 
     @property
+    def workers_group(self) -> str:
+        """The group that shares the work; it holds no positions."""
+        return f"{self.prefix}-workers"
+
+    @property
     def intake_group(self) -> str:
         """Positions in raw partitions."""
         return f"{self.prefix}-intake"

@@ -127,13 +127,13 @@ class Worker:
             TopicPartition(self._topics.raw(topic.name), number): topic for topic in settings.topics for number in range(topic.partitions)
         }
         self._frames = [TopicPartition(self._topics.frames, number) for number in range(len(self._domains))]
-        self._membership = log.membership(f"{settings.prefix}-workers", [tuple(self._raw), self._frames])
+        self._membership = log.membership(self._topics.workers_group, [tuple(self._raw), self._frames])
         self._share: Share | None = None
         self._is_restored = self._is_ending = False
         self._places: dict[TopicPartition, _Place] = {}
         self._intakes: dict[TopicPartition, IntakeTask] = {}
         self._correlates: dict[int, CorrelateTask] = {}
-        self._idleness = Idleness(log, {f"{settings.prefix}-intake": list(self._raw), f"{settings.prefix}-correlate": self._frames})
+        self._idleness = Idleness(log, {self._topics.intake_group: list(self._raw), self._topics.correlate_group: self._frames})
         self._upkeep = Upkeep(
             log,
             self._topics,
@@ -308,15 +308,11 @@ class Worker:
             is_recording=topic.arrival == "item",
             caution=self._cautions[tp],
             telemetry=self._telemetry,
-            others=[other for other in self._paced_with(topic) if other != tp],
+            # Live topics wait for no recording, nor recordings for them.
+            others=[other for other, one in self._raw.items() if one.arrival == topic.arrival and other != tp],
         )
         self._intakes[tp] = task
         return task
-
-    def _paced_with(self, topic: TopicSettings) -> list[TopicPartition]:
-        """Answer the raw partitions that keep pace with a topic's: live ones wait for no recording."""
-        alike = [one for one in self._settings.topics if one.arrival == topic.arrival]
-        return [TopicPartition(self._topics.raw(one.name), number) for one in alike for number in range(one.partitions)]
 
     def _correlate(self, partition: int) -> Task:
         task = CorrelateTask(
@@ -336,7 +332,7 @@ class Worker:
         """Say whether the machines of our share are restored."""
         if self._share is None:
             return
-        if all(number in self._correlates and self._correlates[number].is_restored for number in self._own_domains):
+        if self._are_own_restored:
             if not self._is_restored:
                 _logger.info("restored; ready")
             self._is_restored = True
@@ -346,9 +342,10 @@ class Worker:
             self._readiness.not_ready("restore", "restoring state")
 
     @property
-    def _own_domains(self) -> list[int]:
-        """The frames partitions of our share."""
-        return [tp.partition for tp in self._frames if tp in (self._share or ())]
+    def _are_own_restored(self) -> bool:
+        """Whether the machines of all frames partitions of our share are restored."""
+        own = [tp.partition for tp in self._frames if tp in (self._share or ())]
+        return all(number in self._correlates and self._correlates[number].is_restored for number in own)
 
     async def _until_idle(self) -> None:
         """Return when all there is was taken, by whomever, raw records first, and the log was looked after: nobody else may do it."""
@@ -369,9 +366,7 @@ class Worker:
 
     async def is_idle(self) -> bool:
         """Answer whether every record published so far has become frames, and every frame documents, whichever worker did it."""
-        if self._share is None or not all(
-            number in self._correlates and self._correlates[number].is_restored for number in self._own_domains
-        ):
+        if self._share is None or not self._are_own_restored:
             return False
         if any(intake.is_ahead for intake in self._intakes.values()):
             return False
