@@ -336,6 +336,34 @@ alerts:
     ]
 
 
+def test_a_mistake_in_a_section_hides_no_contradiction_of_it_and_makes_none() -> None:
+    text = """
+time: {reorder: 2m, lateness: 1m, holds: 5}
+expiry: {native: soon, alertmanager: 1m}
+retention: {close_after: 2h, closed: 1h, alert: 5}
+"""
+    assert [line.split("; ")[0] for line in told({"a.yaml": text})] == [
+        "a.yaml:2:31: error: time.lateness (1m) must be more than time.reorder (2m)",
+        "a.yaml:2:35: error: unknown key 'holds' in time",
+        "a.yaml:3:18: error: expiry.native must be a duration such as 30s, 5m or 1h30m, not the text 'soon'",
+        "a.yaml:3:38: error: expiry.alertmanager (1m) must be more than time.reorder (2m)",
+        "a.yaml:4:38: error: retention.closed (1h) must not be less than retention.close_after (2h)",
+        "a.yaml:4:49: error: retention.alert has no unit",
+    ]
+    assert told({"a.yaml": "time: {reorder: soon, lateness: 5s}\nretention: {close_after: soon, closed: 5m}"}) == [
+        "a.yaml:1:17: error: time.reorder must be a duration such as 30s, 5m or 1h30m, not the text 'soon'",
+        "a.yaml:2:26: error: retention.close_after must be a duration such as 30s, 5m or 1h30m, not the text 'soon'",
+    ]
+
+
+def test_a_section_in_two_files_is_told_with_both_places_though_it_is_broken() -> None:
+    texts = {"a.yaml": "time: {reorder: soon}", "b.yaml": "alerts: []\ntime: {reorder: 1s}"}
+    assert told(texts) == [
+        "a.yaml:1:17: error: time.reorder must be a duration such as 30s, 5m or 1h30m, not the text 'soon'",
+        "b.yaml:2:1: error: 'time' is already set at a.yaml:1:1; keep one of them",
+    ]
+
+
 def test_a_section_in_two_files_is_told_with_both_places() -> None:
     texts = {"a.yaml": "time: {reorder: 1s}", "b.yaml": "alerts: []\ntime: {reorder: 1s}"}
     assert told(texts) == ["b.yaml:2:1: error: 'time' is already set at a.yaml:1:1; keep one of them"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Final
 
-from correlator.config.located import Document, Path
+from correlator.config.located import Path
 from correlator.config.matchers import parse_matchers
 from correlator.config.nearest import Suggester
 from correlator.config.problem import Findings, Mark
@@ -33,7 +33,7 @@ class RulesCompiler:
     def __init__(self, files: Sequence[Validated], *, findings: Findings) -> None:
         self._files = files
         self._findings = findings
-        self._owner_by_section: dict[str, Document] = {}
+        self._owner_by_section: dict[str, Validated] = {}
         self._alerts: list[tuple[AlertRule, Validated, Path]] = []
 
     def compile(self) -> RuleSet:
@@ -78,34 +78,45 @@ class RulesCompiler:
                 continue
             earlier = self._owner_by_section.get(key)
             if earlier is None:
-                self._owner_by_section[key] = file.document
+                self._owner_by_section[key] = file
                 merged = section
                 continue
-            first = earlier.mark((key,), of_key=True)
+            first = earlier.document.mark((key,), of_key=True)
             self._findings.error(file.document.mark((key,), of_key=True), f"'{key}' is already set at {first}; keep one of them")
         return merged if merged is not None else kind()
 
     def _mark(self, *path: str) -> Mark | None:
-        document = self._owner_by_section.get(path[0])
-        return document.mark(path) if document is not None else None
+        owner = self._owner_by_section.get(path[0])
+        return owner.document.mark(path) if owner is not None else None
+
+    def _is_broken(self, *path: str) -> bool:
+        """Answer whether a value is a default only because what is written is a mistake, and so says nothing about others."""
+        owner = self._owner_by_section.get(path[0])
+        return owner is not None and owner.is_broken(path)
 
     def _check_durations(self, rules: RuleSet) -> None:
-        reorder = rules.time.reorder
-        self._check_above("expiry.native", rules.expiry.native, floor=reorder)
-        self._check_above("expiry.alertmanager", rules.expiry.alertmanager, floor=reorder)
-        for rule, file, path in self._alerts:
-            if rule.expiry is not None and rule.expiry <= reorder:
-                self._refuse_below(file.document.mark((*path, "expiry")), f"{path_text(path)}.expiry", pair=(rule.expiry, reorder))
-        self._check_above("time.lateness", rules.time.lateness, floor=reorder)
-        if rules.retention.closed < rules.retention.close_after:
+        if not self._is_broken("time", "reorder"):
+            self._check_above_reorder(rules)
+        if rules.retention.closed < rules.retention.close_after and not (
+            self._is_broken("retention", "closed") or self._is_broken("retention", "close_after")
+        ):
             where = self._mark("retention", "closed") or Mark("")
             closed, after = format_duration(rules.retention.closed), format_duration(rules.retention.close_after)
             self._findings.error(where, f"retention.closed ({closed}) must not be less than retention.close_after ({after})")
 
-    def _check_above(self, name: str, duration: Duration, *, floor: Duration) -> None:
-        if duration <= floor:
-            where = self._mark(*name.split(".")) or self._mark("time", "reorder") or Mark("")
-            self._refuse_below(where, name, pair=(duration, floor))
+    def _check_above_reorder(self, rules: RuleSet) -> None:
+        reorder = rules.time.reorder
+        for key, duration in (
+            (("expiry", "native"), rules.expiry.native),
+            (("expiry", "alertmanager"), rules.expiry.alertmanager),
+            (("time", "lateness"), rules.time.lateness),
+        ):
+            if duration <= reorder and not self._is_broken(*key):
+                where = self._mark(*key) or self._mark("time", "reorder") or Mark("")
+                self._refuse_below(where, ".".join(key), pair=(duration, reorder))
+        for rule, file, path in self._alerts:
+            if rule.expiry is not None and rule.expiry <= reorder:
+                self._refuse_below(file.document.mark((*path, "expiry")), f"{path_text(path)}.expiry", pair=(rule.expiry, reorder))
 
     def _refuse_below(self, where: Mark, name: str, *, pair: tuple[Duration, Duration]) -> None:
         duration, floor = map(format_duration, pair)

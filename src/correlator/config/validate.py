@@ -60,10 +60,13 @@ class Validated:
         return list(entries) if isinstance(entries, Mapping) else []
 
     def section(self, key: str, kind: type[Schema]) -> Schema | None:
-        """Answer a section of fixed keys, None where it is not given or anything in it is broken."""
-        if key not in self._root or any(path[0] == key for path in self._broken):  # any: the order of a set cannot show
+        """Answer a section of fixed keys, None where it is not given or nothing of it is sound; what is broken in it has its default."""
+        if key not in self._root:
             return None
-        return kind.model_validate(self._root[key])
+        written = self._root[key]
+        if any(path[0] == key for path in self._broken):  # any: the order of a set cannot show
+            return self._remains_of((key,), written, kind)
+        return kind.model_validate(written)
 
     def members(self, key: str, kind: type[Schema]) -> Iterator[tuple[Path, Schema]]:
         """Yield the members of a section of many, a mapping or a list, with their paths; of a broken one what is sound of it, if any."""
@@ -80,7 +83,7 @@ class Validated:
                 yield path, sound
 
     def is_broken(self, member: Path) -> bool:
-        """Answer whether anything was wrong with a member, so that it says less than is written."""
+        """Answer whether anything was wrong with a member or a value of a section, so that it says less than is written."""
         return member in self._broken
 
     def _remains_of(self, path: Path, member: object, kind: type[Schema]) -> Schema | None:
