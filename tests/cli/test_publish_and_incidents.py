@@ -129,6 +129,16 @@ def test_publishing_while_the_service_runs_reaches_it(call: Call, story: Path) -
         assert sum(items_of(outcome.appended("frames")).values()) == len(GOOD)
 
 
+def test_a_part_of_a_recording_too_short_to_tell_its_time_waits_for_the_rest_and_says_so(call: Call, story: Path) -> None:
+    call("publish", "--embedded", "log", "--more", "good.jsonl")
+    with running(story / "log", "--listen", "off", "--until-idle") as service:
+        assert "5 records wait for later ones" in service.until("confirm their time")
+        call("publish", "--embedded", "log", "empty")
+        assert service.ends() == 0
+    with Outcome(story / "log") as outcome:
+        assert sum(items_of(outcome.appended("frames")).values()) == len(GOOD)
+
+
 LIVE = "topics: [{name: events}]\n"
 ALERT = {"status": "firing", "labels": {"alertname": "A"}, "startsAt": "2026-01-05T00:00:00Z"}
 HOOK = {"version": "4", "status": "firing", "alerts": [ALERT]}

@@ -217,6 +217,11 @@ class Intake:
         return self._finish(output)
 
     @property
+    def in_doubt(self) -> int:
+        """How many items wait for witnesses of their time."""
+        return self._clock.held
+
+    @property
     def _is_native_road(self) -> bool:
         return self._form in (Format.AUTO, Format.NATIVE)
 

@@ -78,6 +78,7 @@ class IntakeTask:
         self._intake: Intake
         self._digest = ""
         self._told: Instant = 0
+        self._doubts_told = 0
         self._limits = LimitNotices(self._name, clock)
         self.position = 0
         self.needed_from: int | None = None
@@ -140,6 +141,8 @@ class IntakeTask:
             self._ticked = now
             await self._pace.refresh(now)
             await self._commit(self._intake.tick(now, until=self._pace.until))
+        elif self._is_recording and self._intake.in_doubt != self._doubts_told:
+            self._tell_doubts()
 
     async def _go_on(self, part: _Part) -> None:
         """Take the next of the batch in hand, in one transaction. A recording does not end before all are heard that are behind."""
@@ -183,6 +186,16 @@ class IntakeTask:
             where = f"{self._name} offset {first.offset} item {refusal.item}"
             _logger.warning(
                 "records were refused, the first at %s: %s: %s; see %s", where, refusal.reason, refusal.detail, self._topics.dead_letters
+            )
+
+    def _tell_doubts(self) -> None:
+        """Say why nothing goes on: whoever published a part of a recording, and no end, may wait for ever."""
+        self._doubts_told = self._intake.in_doubt
+        if self._doubts_told:
+            _logger.info(
+                "%s: %d records wait for later ones to confirm their time; publish what follows (without --more, if it is the last)",
+                self._name,
+                self._doubts_told,
             )
 
     async def _is_at_end(self) -> bool:
