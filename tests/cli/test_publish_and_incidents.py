@@ -133,6 +133,7 @@ def test_a_part_of_a_recording_too_short_to_tell_its_time_waits_for_the_rest_and
     call("publish", "--embedded", "log", "--more", "good.jsonl")
     with running(story / "log", "--listen", "off", "--until-idle") as service:
         assert "5 records wait for later ones" in service.until("confirm their time")
+        (story / "empty").touch()
         call("publish", "--embedded", "log", "empty")
         assert service.ends() == 0
     with Outcome(story / "log") as outcome:
