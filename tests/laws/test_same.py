@@ -12,6 +12,7 @@ from correlator.correlate.machine import Machine
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame
 from correlator.intake.pipeline import Intake
+from correlator.model.incident import IncidentDocument, Why
 from correlator.model.instant import MINUTE
 
 from tests.builders import T0, a_tick, follow, frames_of, over_the_log
@@ -52,6 +53,27 @@ def test_order_within_reorder_changes_nothing(items: list[Item], random: Random,
 def test_guesses_change_nothing_that_is_judged(items: list[Item], places: list[int], control: Control) -> None:
     batches = split([item.written() for item in items], places)
     assert outcome_of(batches, control, guesses=True) == outcome_of(batches, control, guesses=False)
+
+
+@given(streams(gaps=LONG), cuts, controls)
+def test_a_replay_writes_each_incident_once_with_all_that_led_to_it(items: list[Item], places: list[int], control: Control) -> None:
+    frames = frames_of(split([item.written() for item in items], places), control)
+    machine = Machine(control, guesses=False, drafts=False)
+    replayed = follow(machine, frames)
+    once = [*replayed.revisions, *machine.open_incidents]
+    replayed.incidents = {document.id: document for document in once}
+    assert len(replayed.incidents) == len(once)
+    assert {document.revision for document in once} <= {1}
+    whole = follow(Machine(control, guesses=False), frames)
+    assert {document.id: led_to([document]) for document in once} == {
+        identifier: led_to([document for document in whole.revisions if document.id == identifier]) for identifier in whole.incidents
+    }
+    assert canonical(replayed) == canonical(whole)
+
+
+def led_to(documents: list[IncidentDocument]) -> list[Why]:
+    """Answer the reasons that documents give, each once, in their order; that a root is in no topology is no event, and left out."""
+    return [why for why in dict.fromkeys(why for document in documents for why in document.why) if why is not Why.UNKNOWN_ENTITY]
 
 
 @given(streams(), st.lists(st.tuples(st.integers(0, 100), st.integers(0, 6)), min_size=1, max_size=6), controls)

@@ -45,10 +45,11 @@ class Joining(msgspec.Struct, frozen=True):
 
 
 class IncidentBook:
-    """Incidents and their moves. What changed since the last `taken` is kept in order."""
+    """Incidents and their moves. What changed since the last `taken` is kept in order. Without `drafts` only what is over is written."""
 
-    def __init__(self, rules: RuleSet, domain: str, *, incidents_most: int = INCIDENTS_MOST) -> None:
+    def __init__(self, rules: RuleSet, domain: str, *, drafts: bool = True, incidents_most: int = INCIDENTS_MOST) -> None:
         self.rules = rules
+        self._drafts = drafts
         self.incidents: dict[str, Incident] = {}
         self.dirty: dict[str, Incident] = {}
         self.forgotten: list[str] = []
@@ -209,11 +210,12 @@ class IncidentBook:
             self.evicted += 1
 
     def taken(self) -> list[Incident]:
-        """Answer the incidents that changed since the last call, each with its `why`, and its revision moved on.
+        """Answer the incidents to write, which changed since the last call, each with its `why`, and its revision moved on.
 
         One that was due to be forgotten before its last change was written is due again.
         """
-        changed = [incident for incident in self.dirty.values() if incident.id in self.incidents]
+        known = [incident for incident in self.dirty.values() if incident.id in self.incidents]
+        changed = known if self._drafts else [incident for incident in known if incident.state in FINAL_STATES]
         for incident in changed:
             incident.revision += 1
             self._changed[incident.id] = None
@@ -281,6 +283,7 @@ class IncidentBook:
         incident.updated = max(incident.updated, instant)
         if incident.id not in self.dirty:
             self.dirty[incident.id] = incident
-            incident.why = []
+            if self._drafts:
+                incident.why = []  # what led to the document before
         if why not in incident.why:
             incident.why.append(why)

@@ -75,7 +75,7 @@ class Machine:
         self.position: Instant = 0
         self.sources = Sources(self.control.rules.time.max_hold)
         self.lifecycle = Lifecycle(self.control.rules)
-        self.book = IncidentBook(self.control.rules, domain)
+        self.book = IncidentBook(self.control.rules, domain, drafts=drafts)
         self._grouper = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesses = guesses
@@ -386,8 +386,7 @@ class Machine:
         self.lifecycle.resolved_early = 0
         self._decisions, self._stretches = [], []
         for incident in self.book.taken():
-            if self._drafts or incident.state in FINAL_STATES:
-                effects.incidents[incident.id] = self._described(incident)
+            effects.incidents[incident.id] = self._described(incident)
         for identifier in self.book.forgotten:
             effects.incidents[identifier] = None
             self._causes.pop(identifier, None)

@@ -101,7 +101,7 @@ def incident_document(
     others = [name for name in incident.hits if root is not None and name != root.entity and name not in explained and _is_known(name)]
     return IncidentDocument(
         id=incident.id,
-        revision=incident.revision,
+        revision=max(1, incident.revision),  # of one that was never written it is the first
         state=incident.state,
         title=_title(incident, root),
         opened=format_rfc3339(incident.opened),
