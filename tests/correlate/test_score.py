@@ -1,5 +1,9 @@
 """Score: which gaps and paths explain a newcomer, and which do not."""
 
+from pathlib import Path
+
+import pytest
+
 from correlator.correlate.score import (
     NEW_FAULT,
     REACH_MOST,
@@ -11,7 +15,7 @@ from correlator.correlate.score import (
     unseen_reach,
     weight_of,
 )
-from correlator.model.instant import MINUTE, SECOND
+from correlator.model.instant import MINUTE, SECOND, parse_duration
 from correlator.model.topology import Edge, EdgeKind, Node, NodeKind, Topology
 
 from tests.builders import SHOP
@@ -23,6 +27,31 @@ def a_graph(*pairs: str, kind: EdgeKind = EdgeKind.CALLS, delay: int | None = No
     names = dict.fromkeys(name for source, _, target in ends for name in (source, target))
     edges = tuple(Edge(source, target, kind, delay) for source, _, target in ends)
     return Topology(tuple(Node(name, NodeKind.SERVICE) for name in names), edges)
+
+
+CHAIN = a_graph("a>b", "b>c", "c>d")
+
+
+@pytest.mark.parametrize(
+    ("entity", "other", "before", "after"),
+    [
+        ("a", "a", "2m29s", "2m29s"),
+        ("a", "b", "1m55s", "1m5s"),
+        ("a", "c", "2m34s", "54s"),
+        ("a", "d", "2m48s", "18s"),
+        ("b", "a", "28s", "1m18s"),
+    ],
+)
+def test_docs_say_how_near_an_alert_must_be_to_join_another(entity: str, other: str, *, before: str, after: str) -> None:
+    def explains(gap: int) -> bool:
+        score = same_score(gap) if entity == other else spread_score(reaches_from(CHAIN, entity, 3)[other], gap)
+        return score * weight_of(1) >= NEW_FAULT
+
+    for sign, words in ((1, before), (-1, after)):
+        furthest = sign * parse_duration(words)
+        assert explains(furthest)
+        assert not explains(furthest + sign * SECOND)
+        assert words in Path("docs/rules.md").read_text(encoding="utf-8")
 
 
 def test_a_dependency_that_failed_a_moment_ago_explains_better_than_chance() -> None:

@@ -133,10 +133,10 @@ class GroupingSection(Section):
     """Which alerts become one incident."""
 
     hops: Annotated[int, Field(strict=True, ge=1, le=6)] = Field(
-        default=3, description="Over how many edges of the topology an alert may join an incident."
+        default=3, description="Over how many edges of the topology an alert may join an incident, at most; nearer is likelier."
     )
     window: Annotated[Duration, BeforeValidator(Between(SECOND, 24 * HOUR)), durations_as_text] = Field(
-        default=5 * MINUTE, description="How long after its last new alert an incident takes another."
+        default=5 * MINUTE, description="How long after its last new alert an incident takes another, at most; sooner is likelier."
     )
     settle: Annotated[Duration, BeforeValidator(Between(0, HOUR)), durations_as_text] = Field(
         default=30 * SECOND, description="How long an incident stays pending, and pages nobody, while it takes shape."
