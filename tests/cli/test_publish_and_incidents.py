@@ -1,5 +1,6 @@
 """`correlator publish` and `incidents`: events in, incidents out, and what stands in their way."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -7,7 +8,8 @@ from pathlib import Path
 
 from correlator.cli.plural import counted
 from correlator.model.instant import HOUR
-from correlator.runtime.embedded import wall_clock
+from correlator.runtime.embedded import EmbeddedLog, wall_clock
+from correlator.runtime.ports import TopicPartition
 
 from loadtest.outcome import Outcome, items_of, records_in
 from tests.cli.conftest import Call, Golden
@@ -176,5 +178,45 @@ def test_a_webhook_that_began_long_ago_is_said_now(call: Call, story: Path) -> N
     assert live(call, story, HOOK) == ""
 
 
+RECORDED = "topics: [{name: events, arrival: item}]\n"
+
+
 def test_a_recording_on_a_topic_for_recordings_is_published_without_a_word(call: Call, story: Path) -> None:
-    assert live(call, story, *GOOD, settings="topics: [{name: events, arrival: item}]\n") == ""
+    assert live(call, story, *GOOD, HOOK, settings=RECORDED) == ""
+
+
+def test_a_recording_that_names_no_time_is_warned_of_once_and_flagged(call: Call, story: Path) -> None:
+    undated = {**an_event(0), "at": None}
+    said = live(call, story, undated, undated, settings=RECORDED)
+    assert said.startswith("warning: an event names no time (`at`); topic 'events' is for recordings")
+    assert said.count("\n") == 1
+    (first, *_) = [json.loads(line) for line in call("parse", "these").stdout.splitlines()]
+    assert first["flags"] == ["no_time"]
+    assert "names no time" in first["detail"]
+
+
+def test_a_live_folder_takes_no_recording_and_is_not_read_as_one(call: Call, story: Path) -> None:
+    live(call, story, dated(wall_clock()))
+    with running(story / "log", "--listen", "off", "--config", story / "live.yaml") as service:
+        while not (committed := note_of(story / "log")):
+            assert service.process.poll() is None
+        assert committed.endswith(" live")
+    for command in (["publish", "--embedded", "log", "good.jsonl"], ["run", "--embedded", "log", "--listen", "off"]):
+        ended = correlator(*command, cwd=story)
+        assert ended.returncode == 2
+        assert "correlator.events-0 was read with `arrival: record` until now" in ended.stderr
+    assert records_in(story / "log", "events") == 1
+
+
+def note_of(log: Path) -> str:
+    """Answer what intake committed with its position, nothing before it has."""
+
+    async def note() -> str:
+        opened = await EmbeddedLog.open(log)
+        try:
+            position = await opened.committed("correlator-intake", TopicPartition("correlator.events", 0))
+        finally:
+            await opened.close()
+        return position.note if position is not None else ""
+
+    return asyncio.run(note())

@@ -56,6 +56,7 @@ def test_flags_keep_their_numbers_since_they_travel_in_frames() -> None:
         ("MISSING_SERVICE", 32),
         ("UNKNOWN_SERVICE", 64),
         ("TIME_UNIT", 128),
+        ("NO_TIME", 256),
     ]
 
 

@@ -71,9 +71,9 @@ class World:
         return self.telemetry.registry.get_sample_value("correlator_partitions_given_up_total") or 0
 
 
-@given(watermark=st.integers(0, NEVER), latest=st.integers(0, NEVER), more=st.none() | st.integers(1, HOUR))
-def test_a_note_is_read_as_it_was_written(watermark: Instant, latest: Instant, more: int | None) -> None:
-    note = Note(watermark, latest, watermark + more if more is not None else None)
+@given(watermark=st.integers(0, NEVER), latest=st.integers(0, NEVER), more=st.none() | st.integers(1, HOUR), is_live=st.booleans())
+def test_a_note_is_read_as_it_was_written(watermark: Instant, latest: Instant, *, more: int | None, is_live: bool) -> None:
+    note = Note(watermark, latest, watermark + more if more is not None else None, is_live)
     assert read_note(note.written()) == note
 
 

@@ -118,6 +118,7 @@ def test_the_members_of_the_model_are_the_label_values() -> None:
         "missing_service",
         "unknown_service",
         "time_unit",
+        "no_time",
     }
 
 

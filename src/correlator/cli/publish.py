@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -13,13 +14,15 @@ from correlator.cli.progress import progress
 from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
 from correlator.config.settings import Settings, TopicSettings
 from correlator.intake.formats import Format, read_items
-from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST
+from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Normaliser
 from correlator.model.calendar import format_rfc3339
-from correlator.model.event import Refusal
-from correlator.model.instant import MINUTE, Instant, format_duration
+from correlator.model.event import Event, Refusal
+from correlator.model.instant import MINUTE, format_duration
 from correlator.runtime.collector import settle_collector
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.files import Records, check_readable, input_bytes, read_merged
+from correlator.runtime.pace import check_arrival
+from correlator.runtime.ports import TopicPartition
 from correlator.runtime.publish import publish as publish_batches
 from correlator.runtime.topics import Topics
 
@@ -38,7 +41,8 @@ _LOOKED_AT = 100
 def publish(files: Sequence[str], *, config: str | None, embedded: Path | None, topic: str | None, more: bool, as_json: bool) -> None:
     """Publish the events of FILE (JSON lines or one document; - for standard input), in order.
 
-    Warns once when events bear times far from now and the topic takes the time of publishing as their arrival: that is for live events.
+    Warns once of events whose times a topic cannot use: far from now on a live one (`arrival: record`, the time of publishing is their
+    arrival), none at all on one for recordings (`arrival: item`).
     """
     with explained():
         settings = settings_of(config)
@@ -76,34 +80,52 @@ def _is_recording(settings: Settings, name: str) -> bool:
 
 
 def _watched(batches: Iterator[Records], topic: TopicSettings) -> Iterator[Records]:
-    """Pass batches on; warn at the first event whose time a live topic would hold to be implausible, before its batch is published."""
-    is_watching = topic.arrival == "record"
+    """Pass batches on; warn once, before its batch is published, of an event whose time is of no use to the topic.
+
+    All batches for a live topic are looked at. A recording that names no times shows at once.
+    """
+    doubt, is_watching = _DOUBTS[topic.arrival], True
     for batch in batches:
-        far = _far_from_now(batch, Format(topic.format)) if is_watching else None
-        if far is not None:
-            is_watching = False
-            click.echo(_warning(topic.name, far), err=True)
+        warning = doubt(batch, topic) if is_watching else None
+        is_watching = is_watching and warning is None and topic.arrival == "record"
+        if warning is not None:
+            click.echo(f"warning: {warning}", err=True)
         yield batch
 
 
-def _far_from_now(batch: Records, form: Format) -> Instant | None:
-    """Answer the first event time that intake would hold to be implausible if it arrived now."""
+def _events(batch: Records, topic: TopicSettings) -> Iterator[Event]:
+    items = (item for value in batch.values[:_LOOKED_AT] for item in read_items(value, Format(topic.format)))
+    return (item for item in items if not isinstance(item, Refusal))
+
+
+def _far_from_now(batch: Records, topic: TopicSettings) -> str | None:
+    """Tell of the first event time that intake would hold to be implausible if it arrived now."""
     now = wall_clock()
-    for value in batch.values[:_LOOKED_AT]:
-        for event in read_items(value, form):
-            if not isinstance(event, Refusal) and event.at is not None and not -AHEAD_MOST <= now - event.at <= BEHIND_MOST:
-                return event.at
-    return None
-
-
-def _warning(topic: str, at: Instant) -> str:
-    apart = abs(wall_clock() - at)
-    distance = f"{format_duration(apart - apart % MINUTE)} from now"
+    times = (event.at for event in _events(batch, topic) if event.at is not None)
+    at = next((at for at in times if not -AHEAD_MOST <= now - at <= BEHIND_MOST), None)
+    if at is None:
+        return None
+    apart = abs(now - at)
     return (
-        f"warning: an event is dated {format_rfc3339(at)}, {distance}; topic '{topic}' is live (`arrival: record`), "
-        "so such times are flagged implausible and the time of publishing is used instead: "
+        f"an event is dated {format_rfc3339(at)}, {format_duration(apart - apart % MINUTE)} from now; topic '{topic.name}' is live "
+        "(`arrival: record`), so such times are flagged implausible and the time of publishing is used instead: "
         "publish a recording to a topic with `arrival: item`, in a folder of its own"
     )
+
+
+def _without_time(batch: Records, topic: TopicSettings) -> str | None:
+    """Tell of the first event that nothing dates but the events before it."""
+    normaliser = Normaliser(is_recording=True)
+    if all(normaliser.statement(event, None).claim is not None for event in _events(batch, topic)):
+        return None
+    return (
+        f"an event names no time (`at`); topic '{topic.name}' is for recordings (`arrival: item`), where it is dated by the events "
+        "before it, and 1970 when there are none: give it `at`, or publish live events to a topic with `arrival: record`"
+    )
+
+
+_DOUBTS: Final = {"record": _far_from_now, "item": _without_time}
+"""What to warn of, by the arrival of the topic."""
 
 
 async def _publish(settings: Settings, embedded: Path | None, topic: str, *, batches: Iterator[Records], marks_end: bool) -> int:
@@ -113,4 +135,7 @@ async def _publish(settings: Settings, embedded: Path | None, topic: str, *, bat
         await log.open_topics(
             [known for known in topics.settings(raw, 1, settings.log_retention) if known.name in {topics.raw(name) for name in raw}]
         )
+        for partition in range(raw[topic]):
+            tp = TopicPartition(topics.raw(topic), partition)
+            check_arrival(tp, await log.committed(topics.intake_group, tp), is_recording=_is_recording(settings, topic))
         return await publish_batches(log, topics.raw(topic), batches, marks_end=marks_end)

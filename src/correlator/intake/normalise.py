@@ -115,7 +115,7 @@ class Judged(NamedTuple):
 
 
 def judge(statement: Statement, now: Instant, lateness: Duration) -> Judged:
-    """Answer what holds of a statement's times when the clock had reached `now` for it.
+    """Answer what holds of a statement's times when the clock had reached `now` for it. In a recording it may be all that dates it.
 
     An end that is no later than what is said to fire says nothing; one too far ahead is ignored too, else the alert would never expire.
     """
@@ -123,6 +123,8 @@ def judge(statement: Statement, now: Instant, lateness: Duration) -> Judged:
     is_own = statement.is_explicit and claim is not None and now - DAY <= claim <= now
     arrival = claim if is_own and claim is not None else now
     at = statement.at if statement.at is not None else arrival
+    if claim is None:
+        flags |= Flag.NO_TIME
     if not -AHEAD_MOST <= arrival - at <= BEHIND_MOST:
         at, flags = arrival, flags | Flag.IMPLAUSIBLE_TIME
     if arrival - at > lateness:

@@ -53,6 +53,7 @@ class Flag(IntFlag):
     MISSING_SERVICE = 32
     UNKNOWN_SERVICE = 64
     TIME_UNIT = 128
+    NO_TIME = 256
 
 
 class Origin(Word):

@@ -114,6 +114,8 @@ def _odd_time(event: Event, flags: Flag, said: Instant, *, judged: Judged) -> st
         small = [(name, number) for name, number in named.items() if number is not None and seems_seconds(number)]
         words = [f"{name} {number} is {format_rfc3339(number)} as milliseconds; it looks like seconds" for name, number in small]
         words = words or ["a time is so large that it was read as micro- or nanoseconds"]
+    if flags & Flag.NO_TIME:
+        words.append(f"names no time (`at`); dated {format_rfc3339(judged.at)} by the events before it")
     if said != judged.at:
         words.append(f"{format_rfc3339(said)} is too far from its arrival {format_rfc3339(judged.at)}, which takes its place")
     if event.expires is not None and event.expires > judged.at and judged.expires is None:

@@ -18,7 +18,7 @@ from correlator.runtime.control import ControlReader
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.limits import LimitNotices, limits_of
 from correlator.runtime.metrics import Stage
-from correlator.runtime.pace import Note, Pace, hold_of, read_note
+from correlator.runtime.pace import Note, Pace, check_arrival, hold_of, read_note
 from correlator.runtime.ports import Batch, Headers, Log, Messages, OffsetOutOfRange, Position, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import END_HEADER, Topics
@@ -204,6 +204,7 @@ class IntakeTask:
 
     async def _resume(self) -> None:
         committed = await self._log.committed(self._group, self._tp)
+        check_arrival(self._tp, committed, is_recording=self._is_recording)
         first, _ = await self._log.bounds(self._tp)
         position = committed if committed is not None else Position(first)
         if position.offset < first:
@@ -258,7 +259,7 @@ class IntakeTask:
 
     async def _commit(self, output: IntakeOutput) -> None:
         """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
-        note = Note(output.watermark, output.latest, output.clock).written()
+        note = Note(output.watermark, output.latest, output.clock, not self._is_recording).written()
         self._ahead = _unsaid(output.watermark, output.clock)
         if not output.frames and not output.dead_letters and output.position == self.position and note == self._note:
             return

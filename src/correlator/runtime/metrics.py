@@ -179,8 +179,8 @@ METRICS: Final = (
         Kind.COUNTER,
         Unit.ITEMS,
         "Accepted items that are odd, by flag; an item with two flags counts under both.",
-        "`unknown_service`: the topology lacks it. `implausible_time`, `time_unit`, `no_zone`: a publisher's clock or format is wrong. "
-        "`resolved_before_firing`: the beginning was lost, or came elsewhere.",
+        "`unknown_service`: the topology lacks it. `implausible_time`, `time_unit`, `no_zone`, `no_time`: a publisher's clock or format is "
+        "wrong. `resolved_before_firing`: the beginning was lost, or came elsewhere.",
         Chapter.FUNNEL,
         (Label("flag", tuple([flag_word(flag) for flag in Flag])),),
     ),

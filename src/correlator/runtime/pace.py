@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from correlator.model.instant import NEVER, SECOND, Duration, Instant
-from correlator.runtime.ports import Log, Position, TopicPartition
+from correlator.runtime.ports import Log, Position, Refused, TopicPartition
 from correlator.runtime.telemetry import Telemetry
 
 PATIENCE_S: Final = 30
@@ -20,6 +20,7 @@ LOOK_HOLDS_S: Final = 30
 """How long a live partition that was not behind may be taken for one: what came to it since is stamped later than the look."""
 _PAUSES_S: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """Pauses between looks while nothing moves; the last one repeats."""
+_LIVE: Final = "live"
 _NOWHERE: Final = Position(-1)
 _logger: Final = logging.getLogger(__name__)
 
@@ -27,24 +28,40 @@ _logger: Final = logging.getLogger(__name__)
 class Note(NamedTuple):
     """What a position remembers of its partition's time: how far it was said to have come, the latest event time, the arrival clock.
 
-    Whatever lies behind the position arrived when the clock stood there, or later.
+    Whatever lies behind the position arrived when the clock stood there, or later. `is_live` says by what clock: that of the records
+    themselves (`arrival: record`), where a recording's is told by its items.
     """
 
     watermark: Instant | None = None
     latest: Instant = 0
     clock: Instant | None = None
+    is_live: bool = False
 
     def written(self) -> str:
         """Answer the note as text; nothing where nothing is known, no clock where it stands at the watermark."""
         if self.watermark is None:
             return ""
-        plain = f"{self.watermark} {self.latest}"
-        return plain if self.clock in (None, self.watermark) else f"{plain} {self.clock}"
+        clock = [] if self.clock in (None, self.watermark) else [self.clock]
+        return " ".join(map(str, [self.watermark, self.latest, *clock, *[_LIVE] * self.is_live]))
 
 
 def read_note(text: str) -> Note:
-    """Read a note, also one of a version that knew nothing of the clock."""
-    return Note(*[int(number) for number in text.split()])
+    """Read a note, also one of a version that knew nothing of the clock, or of what is live."""
+    words = text.split()
+    if not words:
+        return Note()
+    watermark, latest, *clock = [int(word) for word in words if word != _LIVE]
+    return Note(watermark, latest, clock[0] if clock else None, _LIVE in words)
+
+
+def check_arrival(tp: TopicPartition, position: Position | None, *, is_recording: bool) -> None:
+    """Raise Refused when a partition was live where its group stands, and is to be read as a recording now: its time would stand still."""
+    if is_recording and position is not None and read_note(position.note).is_live:
+        message = (
+            f"{tp.topic}-{tp.partition} was read with `arrival: record` until now, and the settings say `item`: give the settings of "
+            "before (--config FILE), or take a log of its own for a recording: another folder or `prefix`"
+        )
+        raise Refused(message)
 
 
 class _Behind(NamedTuple):
