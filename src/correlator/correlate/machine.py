@@ -353,7 +353,7 @@ class Machine:
         )
         incident = self.book.incidents.get(alert.incident or "")
         if incident is None or not self._is_return(alert, incident, effect):
-            incident = self._grouper.place(entity, scope, effect).incident or self._guesser.place(entity, scope, effect).incident
+            incident = self._guessed_place(entity, scope, effect)
         if incident is None:
             incident = self.book.new(alert, scope, effect)
         self.book.guess(incident, alert, effect)
@@ -365,6 +365,19 @@ class Machine:
                 self._guesser.add(incident, hit)
         self.lifecycle.touch(alert)
         heappush(self._guess_dues, (effect, alert.fingerprint))
+
+    def _guessed_place(self, entity: str, scope: tuple[str, ...], effect: Instant) -> Incident | None:
+        """Answer where an alert will likely be placed: what the graph explains comes before edges that nobody declared."""
+        groupers = (self._grouper, self._guesser)
+        for grouper in groupers:
+            incident = grouper.explain(entity, scope, effect)
+            if incident is not None:
+                return incident
+        for grouper in groupers:
+            incident = grouper.place(entity, scope, effect).incident
+            if incident is not None:
+                return incident
+        return None
 
     def _drop_guesses(self) -> None:
         """Take back guesses whose turn was judged without beginning a stretch."""
