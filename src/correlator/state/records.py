@@ -157,7 +157,7 @@ class Turn(msgspec.Struct, array_like=True, gc=False):
 
 def split_turn(turn: Turn) -> list[Turn]:
     """Answer a run as turns: one for firing items; one per time for resolved ones, since each may end another stretch."""
-    if turn.status == Status.FIRING or not turn.more:
+    if not turn.more or turn.status == Status.FIRING:
         return [turn]
     rest = [msgspec.structs.replace(turn, effect=at, at=at, count=1, more=[]) for at in turn.more]
     return [msgspec.structs.replace(turn, count=turn.count - len(rest), more=[]), *rest]
