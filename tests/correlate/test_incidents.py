@@ -9,6 +9,7 @@ from correlator.correlate.machine import Machine
 from correlator.model.incident import INCIDENT_MOVES, IncidentMove, IncidentState, Why, next_incident_state
 from correlator.model.instant import MINUTE
 from correlator.model.rule import AlertRule, Grouping, Matcher, MatchOperator, Retention, RuleSet
+from correlator.model.topology import Edge, EdgeKind, Node, NodeKind, Topology
 
 from tests.builders import Outcome, a_control, a_tick, an_event, follow, frames_of, resolved, run
 
@@ -203,6 +204,18 @@ def test_a_guess_that_goes_elsewhere_leaves_the_times_of_its_incident_alone() ->
     guessed = next(document for document in outcome.revisions if document.counts["pending"] and document.counts["alerts"])
     assert outcome.incidents[guessed.id].updated == "2026-01-05T00:00:21.000Z"
     assert outcome.incidents[guessed.id].counts["pending"] == 0
+
+
+def test_a_guess_follows_a_declared_path_to_another_guess_before_edges_that_nobody_declared() -> None:
+    names = ("east-web", "east-db", "west-web", "west-db")
+    edges = tuple([Edge(f"{isle}-web", f"{isle}-db", EdgeKind.CALLS) for isle in ("east", "west")])
+    control = a_control(topology=Topology(tuple([Node(name, NodeKind.SERVICE) for name in names]), edges))
+    judged = [an_event(f"{name}/Down{number}") for name in names[:2] for number in range(4)]
+    coming = [an_event("west-db/Down", "25s"), an_event("west-web/Down", "26s")]
+    machine = Machine(control)
+    follow(machine, frames_of([judged, [an_event("none/Other", "20s")], coming], control)[:3])
+    west = [incident.guesses for incident in machine.book.incidents.values() if "west-db" in incident.hits]
+    assert [len(guesses) for guesses in west] == [2]
 
 
 def test_a_member_whose_onset_is_told_late_does_not_close_the_joining_window_early() -> None:

@@ -83,6 +83,18 @@ def test_an_alert_survives_its_row() -> None:
     assert alert.key == FINGERPRINT
 
 
+def test_an_alert_is_read_from_a_row_of_the_version_before() -> None:
+    key, value = pack_alert(an_alert())
+    now = msgspec.msgpack.decode(value or b"")
+    before = msgspec.msgpack.encode([1, {"alertname": "a"}, {"summary": "it is slow"}, *now[3:]])
+    assert unpack_alert(key, before) == an_alert()
+
+
+def test_alerts_of_one_kind_share_their_names_after_a_restore() -> None:
+    one, other = (unpack_alert(*pack_alert(an_alert())) for _ in range(2))  # type: ignore[arg-type]
+    assert one.names is other.names
+
+
 def test_what_is_derived_is_not_stored() -> None:
     plain, busy = an_alert(), an_alert()
     busy.waiting, busy.wake, busy.is_steady, busy.is_changed = 3, 77, True, True

@@ -23,6 +23,7 @@ CANDIDATES_MOST: Final = 50
 STEPS_MOST: Final = 12
 """Belief flows at most this many steps, so that a ring of dependencies comes to an end."""
 
+_CAUSE = Relation.CAUSE
 _BY_ITSELF = 1e-4
 _TO_ROOT = 0.5
 _VERB_BY_KIND: Final = {EdgeKind.CALLS: "calls", EdgeKind.RUNS_ON: "runs on", EdgeKind.STORES_IN: "stores in", EdgeKind.OF: "is part of"}
@@ -72,7 +73,7 @@ def _blames(hit: Hit, hits: Mapping[str, Hit], reaches: Mapping[str, Reach]) -> 
     scores: dict[str, float] = {}
     for name in hits if len(hits) < len(reaches) else reaches:
         other, reach = hits.get(name), reaches.get(name)
-        if other is not None and reach is not None and reach.relation is Relation.CAUSE:
+        if other is not None and reach is not None and reach.relation is _CAUSE:
             share = min(1.0, other.alerts / hit.alerts)
             scores[name] = spread_score(reach, hit.onset - other.onset) * weight_of(other.alerts) * share
     total = sum(scores.values()) + _BY_ITSELF

@@ -45,14 +45,27 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 NEW: Final = Placement()
+_CHANCE: Final = (-NEW_FAULT, 0, b"", "")
+"""What a case must rank below: by the sum of its scores, negative, when its incident began, that one's first member, and its id."""
 
 _Places = dict[str, dict[str, tuple[Incident, Hit]]]
 """Hits of live incidents by entity and incident id."""
-_Clues = dict[str, tuple[Incident, list[tuple[float, str]]]]
-"""What speaks for each incident, by its id: scores, each with the entity of the hit that gives it."""
 _NOWHERE: Final[dict[str, tuple[Incident, Hit]]] = {}
 _Entry = tuple[Instant, str, str]
 """When a hit began, its entity and its incident: in this order, since ids may come from a guess."""
+
+
+class _Case(msgspec.Struct):
+    """What speaks for an incident: the scores of its hits, the largest of them, and the entity of the hit that gives it."""
+
+    incident: Incident
+    scores: list[float]
+    largest: float
+    nearest: str
+
+
+_Cases = dict[str, _Case]
+"""By incident id, only those for which anything speaks."""
 
 
 class _Onsets(msgspec.Struct):
@@ -115,36 +128,33 @@ class Grouper:
 
     def place(self, entity: str, scope: tuple[str, ...], at: Instant) -> Placement:
         """Choose the incident whose hits together explain the alert best, if better than chance does; equals go to the older one."""
-        places = self._places.get(scope)
-        if places is None:
+        if scope not in self._places:
             return NEW
-        clues = self._declared(places, scope, entity, at=at)
-        if all(score < _EXPLAINED for _, some in clues.values() for score, _ in some):
-            self._add_undeclared(clues, scope, entity, at=at)
-        best = (-NEW_FAULT, 0, b"", "")
-        for identifier, (incident, some) in clues.items():
-            # Equals go by their first member: ids may come from a guess, which must not decide anything.
-            best = min(best, (-fsum([score for score, _ in some]), incident.opened, next(iter(incident.members), b""), identifier))
-        if not best[3]:
-            return NEW
-        incident, some = clues[best[3]]
-        nearest = min(some, key=lambda clue: (-clue[0], clue[1]))[1]
-        return Placement(incident, -best[0], nearest)
+        cases = self._declared(entity, scope, at)
+        if not _is_explained(cases):
+            self._add_undeclared(cases, scope, entity, at=at)
+        return _best(cases)
 
-    def _declared(self, places: _Places, scope: tuple[str, ...], entity: str, *, at: Instant) -> _Clues:
+    def explain(self, entity: str, scope: tuple[str, ...], at: Instant) -> Incident | None:
+        """Answer the incident that `place` chooses, if a declared path explains the alert; the rest of what `place` weighs is left out."""
+        if scope not in self._places:
+            return None
+        cases = self._declared(entity, scope, at)
+        return _best(cases).incident if _is_explained(cases) else None
+
+    def _declared(self, entity: str, scope: tuple[str, ...], at: Instant) -> _Cases:
         """Weigh hits at the entity itself and where the graph leads: of all hits of the scope, those whose time could fit."""
-        clues: _Clues = {}
-        for incident, hit in places.get(entity, _NOWHERE).values():
-            if self._is_joinable(incident, at):
-                _weigh(clues, incident, hit, score=same_score(at - hit.last))
-        reaches, (low, high) = self._reaches_and_window_of(entity)
-        for incident, hit in self._hits_within(reaches, scope, at - high, last=at - low):
-            name = hit.entity
-            if name != entity and self._is_joinable(incident, at):
-                _weigh(clues, incident, hit, score=spread_score(reaches[name], at - hit.onset))
-        return clues
+        cases: _Cases = {}
+        for found in self._places[scope].get(entity, _NOWHERE).values():
+            self._weigh(cases, found, same_score(at - found[1].last), at=at)
+        reaches = self.reaches_of(entity)
+        for found in self._hits_near(entity, scope, at):
+            hit = found[1]
+            if hit.entity != entity:
+                self._weigh(cases, found, spread_score(reaches[hit.entity], at - hit.onset), at=at)
+        return cases
 
-    def _add_undeclared(self, clues: _Clues, scope: tuple[str, ...], entity: str, *, at: Instant) -> None:
+    def _add_undeclared(self, cases: _Cases, scope: tuple[str, ...], entity: str, *, at: Instant) -> None:
         """Weigh the newest hits of the scope as if there were an edge that nobody declared."""
         level, reaches = self._levels.get(entity), self.reaches_of(entity)
         places, newest = self._places[scope], self._onsets[scope].hits
@@ -152,23 +162,32 @@ class Grouper:
         for onset, name, identifier in newest[max(0, end - SCAN_MOST) : end]:
             if at - onset > UNSEEN_LATE or name in reaches:
                 continue
-            incident, hit = places[name][identifier]
-            if self._is_joinable(incident, at):
-                _weigh(clues, incident, hit, score=spread_score(unseen_reach(level, self._levels.get(name)), at - onset))
+            score = spread_score(unseen_reach(level, self._levels.get(name)), at - onset)
+            self._weigh(cases, places[name][identifier], score, at=at)
 
-    def _hits_within(
-        self, reaches: dict[str, Reach], scope: tuple[str, ...], first: Instant, *, last: Instant
-    ) -> list[tuple[Incident, Hit]]:
-        """Answer the hits of these entities whose onset lies between two instants, both included; whichever index is shorter is walked."""
-        places, hits = self._places[scope], self._onsets[scope].hits
-        low, high = bisect_left(hits, (first, "", "")), bisect_left(hits, (last + 1, "", ""))
-        if high - low <= len(reaches):
-            return [places[name][identifier] for _, name, identifier in hits[low:high] if name in reaches]
-        known = [places[name].values() for name in reaches if name in places]
-        return [found for here in known for found in here if first <= found[1].onset <= last]
+    def _hits_near(self, entity: str, scope: tuple[str, ...], at: Instant) -> list[tuple[Incident, Hit]]:
+        """Answer the hits of all entities within reach; where that is shorter than asking each, only those whose time could fit."""
+        places, (reaches, (low, high)) = self._places[scope], self._reaches_and_window_of(entity)
+        if len(reaches) > SCAN_MOST:
+            hits = self._onsets[scope].hits
+            low, high = bisect_left(hits, (at - high, "", "")), bisect_left(hits, (at - low + 1, "", ""))
+            if high - low <= len(reaches):
+                return [places[name][identifier] for _, name, identifier in hits[low:high] if name in reaches]
+        return [found for name in reaches if name in places for found in places[name].values()]
 
-    def _is_joinable(self, incident: Incident, at: Instant) -> bool:
-        return abs(at - incident.last_new) <= self._grouping.window and incident.is_live
+    def _weigh(self, cases: _Cases, found: tuple[Incident, Hit], score: float, *, at: Instant) -> None:
+        """Add what a hit says of its incident, if that may still be joined."""
+        if score <= 0.0:
+            return
+        incident, hit = found
+        score *= weight_of(hit.alerts)
+        case = cases.get(incident.id)
+        if case is not None:
+            case.scores.append(score)
+            if score > case.largest or (score == case.largest and hit.entity < case.nearest):
+                case.largest, case.nearest = score, hit.entity
+        elif abs(at - incident.last_new) <= self._grouping.window and incident.is_live:
+            cases[incident.id] = _Case(incident, [score], score, hit.entity)
 
     def path(self, entity: str, other: str) -> tuple[str, ...]:
         """Name the entities from one to another, as far as the graph says; both included."""
@@ -178,9 +197,21 @@ class Grouper:
         return tuple(reversed(path))
 
 
-def _weigh(clues: _Clues, incident: Incident, hit: Hit, *, score: float) -> None:
-    if score > 0.0:
-        clues.setdefault(incident.id, (incident, []))[1].append((score * weight_of(hit.alerts), hit.entity))
+def _is_explained(cases: _Cases) -> bool:
+    """Answer whether a declared cause is so likely that the search for an undeclared one is needless."""
+    return max([case.largest for case in cases.values()], default=0.0) >= _EXPLAINED
+
+
+def _best(cases: _Cases) -> Placement:
+    """Choose by the sum of scores. Equals go by their first member: ids may come from a guess, which must not decide anything."""
+    ranks = [
+        (-fsum(case.scores), case.incident.opened, next(iter(case.incident.members), b""), identifier) for identifier, case in cases.items()
+    ]
+    best = min(ranks, default=_CHANCE)
+    if best >= _CHANCE:
+        return NEW
+    case = cases[best[3]]
+    return Placement(case.incident, -best[0], case.nearest)
 
 
 def _discard(entries: list[_Entry], entry: _Entry) -> None:

@@ -23,6 +23,8 @@ MEMBERS_MOST: Final = 100_000
 HITS_MOST: Final = 5_000
 """An incident with more entities than this takes note of no others: its root is among those that it has."""
 _SWEEPS: Final = 64
+# Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
+_GUESSED, _RETURNED, _PENDING = Why.GUESSED, Why.RETURNED, IncidentState.PENDING
 _WHY_BY_MOVE: Final = {
     IncidentMove.SETTLED: Why.SETTLED,
     IncidentMove.RECOVERED: Why.RECOVERED,
@@ -89,9 +91,9 @@ class IncidentBook:
         alert.incident = incident.id
         incident.firing += 1
         incident.worst = max(incident.worst, joining.severity)
-        if why is not Why.RETURNED:
+        if why is not _RETURNED:
             incident.last_new = max(incident.last_new, joining.onset)
-        if incident.state is IncidentState.PENDING:
+        if incident.state is _PENDING:
             self._set_due(incident, min(incident.due, joining.instant + joining.settle))
         self._note(incident, why, joining.instant)
         return self._hit(incident, joining)
@@ -135,7 +137,7 @@ class IncidentBook:
         """List an alert before it is judged."""
         incident.guesses[alert.fingerprint] = effect
         alert.guess = incident.id
-        self._note(incident, Why.GUESSED, incident.updated if incident.members else effect)
+        self._note(incident, _GUESSED, incident.updated if incident.members else effect)
 
     def sketch(self, incident: Incident, joining: Joining) -> Hit | None:
         """Note where a guessed alert lies, in an incident made of guesses alone; answers the hit when its entity is new there."""

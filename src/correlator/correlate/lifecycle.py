@@ -32,7 +32,9 @@ _RESOLVED_EARLY: Final = int(Flag.RESOLVED_BEFORE_FIRING)
 _WHY_BY_MOVE: Final = {AlertMove.CLEARED: Why.CLEARED, AlertMove.EXPIRED: Why.EXPIRED, AlertMove.KEEP_ENDED: Why.CLEARED}
 # Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
 _RESOLVED, _HELD, _FIRING, _KEPT = AlertState.RESOLVED, AlertState.HELD, AlertState.FIRING, AlertState.KEPT
+_BEGAN, _NEW_FAULT, _STARTED = ChangeKind.BEGAN, Why.NEW_FAULT, AlertMove.STARTED
 _NEW, _UPDATE, _REPEAT = Verdict.NEW, Verdict.UPDATE, Verdict.REPEAT
+_NATIVE = Origin.NATIVE
 _HEARD: Final = (_FIRING, _HELD)
 MEMORY_LEAST: Final[Duration] = 15 * MINUTE
 """An alert is remembered at least this long after its last sight: intake counts on it, and sends labels more often than this."""
@@ -230,7 +232,7 @@ class Lifecycle:
         return alert
 
     def _default_expiry(self, origin: Origin) -> Duration:
-        return self.rules.expiry.native if origin is Origin.NATIVE else self.rules.expiry.alertmanager
+        return self.rules.expiry.native if origin is _NATIVE else self.rules.expiry.alertmanager
 
     def _make_room(self) -> None:
         """Forget alerts that are over, the longest unseen first, when there are too many; never one that intake counts on.
@@ -325,10 +327,10 @@ class Lifecycle:
             self._move(alert, AlertMove.HELD)
             alert.reason = Why.HELD
             return Change(ChangeKind.NOTED, alert, instant, Why.HELD, former=former)
-        self._move(alert, AlertMove.STARTED)
+        self._move(alert, _STARTED)
         alert.reason = None
         onset = instant if turn.flags & _LATE else turn.at
-        return Change(ChangeKind.BEGAN, alert, instant, Why.NEW_FAULT, onset=onset, former=former)
+        return Change(_BEGAN, alert, instant, _NEW_FAULT, onset=onset, former=former)
 
     def _hear(self, alert: Alert, turn: Turn, instant: Instant) -> None:
         """Take what a firing statement says of a stretch under way; the newest one says how long it holds.

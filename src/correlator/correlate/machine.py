@@ -31,7 +31,10 @@ from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY,
 SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
 _ENDS: Final = (Why.CLEARED, Why.EXPIRED, Why.HOLD_NOT_MET)
+# Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
 _BEGAN, _ENDED, _GONE = ChangeKind.BEGAN, ChangeKind.ENDED, ChangeKind.GONE
+_NEW_FAULT, _JOINED, _RETURNED = Why.NEW_FAULT, Why.JOINED, Why.RETURNED
+_FIRING, _RESOLVED = Status.FIRING, AlertState.RESOLVED
 _HELD_FIRST: Final = (Why.HELD, Why.HOLD_NOT_MET, Why.NEW_FAULT, Why.JOINED, Why.RETURNED)
 _PACK: Final = msgspec.msgpack.Encoder().encode
 
@@ -113,7 +116,7 @@ class Machine:
     @property
     def open_stretches(self) -> list[Stretch]:
         """Stretches that have not ended, in the order their alerts were met."""
-        return [stretch_of(alert) for alert in self.lifecycle.alerts.values() if alert.state is not AlertState.RESOLVED]
+        return [stretch_of(alert) for alert in self.lifecycle.alerts.values() if alert.state is not _RESOLVED]
 
     @property
     def open_incidents(self) -> list[IncidentDocument]:
@@ -246,9 +249,9 @@ class Machine:
             self._return_to(previous, joining)
             return
         placement = self._grouper.place(joining.entity, scope, change.onset)
-        incident, why = placement.incident, Why.JOINED
+        incident, why = placement.incident, _JOINED
         if incident is None:
-            incident, why = self._new_incident(alert, scope, change.onset), Why.NEW_FAULT
+            incident, why = self._new_incident(alert, scope, change.onset), _NEW_FAULT
         self._join(incident, joining, why, placement=placement)
 
     def _joining(self, alert: Alert, change: Change) -> tuple[Joining, tuple[str, ...]]:
@@ -270,7 +273,7 @@ class Machine:
         if not incident.is_live:
             self.book.relapse(incident, joining.instant)
             self._index(incident)
-        self._join(incident, joining, Why.RETURNED, placement=NEW)
+        self._join(incident, joining, _RETURNED, placement=NEW)
 
     def _new_incident(self, alert: Alert, scope: tuple[str, ...], onset: Instant) -> Incident:
         """Adopt the incident that was guessed for this alert, if nobody else did, else make one."""
@@ -338,9 +341,9 @@ class Machine:
         furthest = self.sources.now + self.sources.max_hold
         for turn in self.lifecycle.arrived:
             alert = self.lifecycle.alerts.get(turn.fingerprint)
-            if alert is None or not alert.waiting or not self.position < turn.effect <= furthest or turn.status != Status.FIRING:
+            if alert is None or not alert.waiting or not self.position < turn.effect <= furthest or turn.status != _FIRING:
                 continue
-            if alert.state is AlertState.RESOLVED and alert.guess is None and turn.at > alert.ended:
+            if alert.state is _RESOLVED and alert.guess is None and turn.at > alert.ended:
                 self._guess(alert, turn.effect)
 
     def _guess(self, alert: Alert, effect: Instant) -> None:
@@ -353,7 +356,7 @@ class Machine:
         )
         incident = self.book.incidents.get(alert.incident or "")
         if incident is None or not self._is_return(alert, incident, effect):
-            incident = self._grouper.place(entity, scope, effect).incident or self._guesser.place(entity, scope, effect).incident
+            incident = self._guessed_place(entity, scope, effect)
         if incident is None:
             incident = self.book.new(alert, scope, effect)
         self.book.guess(incident, alert, effect)
@@ -365,6 +368,19 @@ class Machine:
                 self._guesser.add(incident, hit)
         self.lifecycle.touch(alert)
         heappush(self._guess_dues, (effect, alert.fingerprint))
+
+    def _guessed_place(self, entity: str, scope: tuple[str, ...], effect: Instant) -> Incident | None:
+        """Answer where an alert will likely be placed: what the graph explains comes before edges that nobody declared."""
+        groupers = (self._grouper, self._guesser)
+        for grouper in groupers:
+            incident = grouper.explain(entity, scope, effect)
+            if incident is not None:
+                return incident
+        for grouper in groupers:
+            incident = grouper.place(entity, scope, effect).incident
+            if incident is not None:
+                return incident
+        return None
 
     def _drop_guesses(self) -> None:
         """Take back guesses whose turn was judged without beginning a stretch."""
@@ -433,11 +449,13 @@ class Machine:
 
         A stretch keeps the rule that it began with, so one in force now is named only where it says what the stretch lives by.
         """
-        is_back = why is Why.RETURNED and incident is None
+        if not self.control.rules.alerts:
+            return None
+        is_back = why is _RETURNED and incident is None
         is_kept = bool(alert.keep) and (is_back or why in (Why.KEPT, Why.CLEARED))
         is_held = bool(alert.hold) and not is_back and why in _HELD_FIRST
         is_expired = why is Why.EXPIRED and alert.ended == alert.last_seen + alert.expiry
-        if not self.control.rules.alerts or not (is_kept or is_held or is_expired):
+        if not (is_kept or is_held or is_expired):
             return None
         rule = self.control.rules.rule_for(alert.labels)
         is_same = (is_kept and rule.keep_firing == alert.keep) or (is_held and rule.hold == alert.hold)

@@ -31,7 +31,8 @@ _RANK_BY_SEVERITY: Final = {
 }
 _UNKNOWN_SEVERITY: Final = 2
 _TOP_TIER: Final = 1
-_OVER: Final = (AlertState.RESOLVED, AlertState.KEPT)
+_RESOLVED = AlertState.RESOLVED
+_OVER: Final = (_RESOLVED, AlertState.KEPT)
 
 
 class Stretch(msgspec.Struct, frozen=True, gc=False):
@@ -143,9 +144,9 @@ def listed_members(incident: Incident) -> dict[bytes, None]:
 
 
 def _members(incident: Incident, alerts: dict[bytes, Alert]) -> list[Member]:
-    members = []
+    members, gone_by = [], incident.gone
     for fingerprint in listed_members(incident):
-        alert, gone = alerts.get(fingerprint), incident.gone.get(fingerprint)
+        alert, gone = alerts.get(fingerprint), gone_by.get(fingerprint) if gone_by else None
         if alert is not None and (gone is None or (alert.incident == incident.id and alert.reason is None)):
             members.append(_member(alert, incident))
         elif gone is not None:
@@ -157,7 +158,7 @@ def _gone_member(fingerprint: bytes, gone: Gone) -> Member:
     return Member(
         fingerprint=fingerprint.hex(),
         labels=gone.labels,
-        state=AlertState.RESOLVED,
+        state=_RESOLVED,
         starts_at=format_rfc3339(gone.started),
         ends_at=format_rfc3339(gone.ended),
         entity=gone.entity,
@@ -165,24 +166,16 @@ def _gone_member(fingerprint: bytes, gone: Gone) -> Member:
 
 
 def _member(alert: Alert, incident: Incident) -> Member:
+    """Describe a member; this is done for up to 200 of them in every revision."""
+    state: str = alert.state
+    starts, ends = alert.started, None
     if alert.incident != incident.id:
         guessed = incident.guesses.get(alert.fingerprint)
-        state = "pending" if guessed is not None else AlertState.RESOLVED
-        return _described(alert, state, starts=guessed or alert.started, ends=None)
-    # One that a rule keeps firing counts on: whether its end shows must not depend on when the document was last written.
-    is_over = alert.state is AlertState.RESOLVED
-    return _described(alert, alert.state, starts=alert.started, ends=alert.ended if is_over else None)
-
-
-def _described(alert: Alert, state: str, *, starts: Instant, ends: Instant | None) -> Member:
-    return Member(
-        fingerprint=alert.fingerprint.hex(),
-        labels=alert.labels,
-        state=state,
-        starts_at=format_rfc3339(starts),
-        ends_at=format_rfc3339(ends) if ends is not None else None,
-        entity=alert.entity,
-    )
+        state, starts = ("pending", guessed) if guessed is not None else (_RESOLVED, starts)
+    elif state is _RESOLVED:
+        # One that a rule keeps firing counts on: whether its end shows must not depend on when the document was last written.
+        ends = format_rfc3339(alert.ended)
+    return Member(alert.fingerprint.hex(), labels_in(alert.names, alert.looks), state, format_rfc3339(starts), ends, alert.entity)
 
 
 def _root_cause(cause: Cause, incident: Incident, topology: Topology) -> RootCause:

@@ -34,6 +34,7 @@ _SPREAD = 30.0
 _SELF_PEAK = 0.15
 _SELF_FADE = 20_000.0
 _LONE = 0.3
+_MANY = ceil(1 / _LONE)
 _UNSEEN = 0.002
 _LEAF = 0.05
 _FAR = 20.0
@@ -92,7 +93,7 @@ def unseen_reach(level: int | None, other: int | None) -> Reach:
 
 def weight_of(alerts: int) -> float:
     """Answer how much a hit of so many alerts counts: a lone one may be noise, and noise must not attract."""
-    return min(1.0, _LONE * alerts)
+    return _LONE * alerts if alerts < _MANY else 1.0
 
 
 def reaches_from(topology: Topology, entity: str, hops: int) -> dict[str, Reach]:

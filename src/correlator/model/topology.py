@@ -119,14 +119,13 @@ class Topology(msgspec.Struct, frozen=True, dict=True):
         """
         nodes = self.node_by_name
         for label in _LABELS_IN_ORDER:
-            name = labels.get(label)
-            if name is not None and name in nodes:
-                return name
+            if label in labels and labels[label] in nodes:
+                return labels[label]
         return None
 
     def scope_of(self, labels: dict[str, str]) -> tuple[str, ...]:
         """Answer which copy of the graph these labels speak of: the values of `split_by`, empty where a label is missing."""
-        return tuple([labels.get(label, "") for label in self.split_by])
+        return tuple([labels.get(label, "") for label in self.split_by]) if self.split_by else ()
 
 
 def _grouped(edges: tuple[Edge, ...], *, by_source: bool) -> dict[str, tuple[Edge, ...]]:

@@ -16,7 +16,7 @@ _PART: Final = "\0"
 
 def pack_looks(labels: dict[str, str], annotations: dict[str, str]) -> tuple[Names, bytes]:
     """Answer shared names and packed values. No value may contain NUL."""
-    return _shared(tuple(labels), tuple(annotations)), _PART.join([*labels.values(), *annotations.values()]).encode()
+    return shared_names(tuple(labels), tuple(annotations)), _PART.join([*labels.values(), *annotations.values()]).encode()
 
 
 def labels_in(names: Names, values: bytes) -> dict[str, str]:
@@ -36,5 +36,6 @@ def looks_in(names: Names, values: bytes) -> tuple[dict[str, str], dict[str, str
 
 
 @lru_cache(maxsize=NAMES_MOST)
-def _shared(labels: tuple[str, ...], annotations: tuple[str, ...]) -> Names:
+def shared_names(labels: tuple[str, ...], annotations: tuple[str, ...]) -> Names:
+    """Answer the names, the same object for alerts of one kind."""
     return labels, annotations

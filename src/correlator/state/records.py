@@ -9,7 +9,7 @@ from correlator.model.event import Origin
 from correlator.model.incident import IncidentState, Why
 from correlator.model.instant import Duration, Instant
 from correlator.model.version import NewerVersionError
-from correlator.state.looks import Names, annotations_in, labels_in, pack_looks
+from correlator.state.looks import Names, annotations_in, labels_in, pack_looks, shared_names
 from correlator.state.wheel import ASLEEP
 
 Row = tuple[bytes, bytes | None]
@@ -105,8 +105,8 @@ class AlertRow(msgspec.Struct, array_like=True, gc=False):
     """An alert as it is stored: all that is not derived."""
 
     version: int
-    labels: dict[str, str]
-    annotations: dict[str, str]
+    names: Names
+    looks: bytes
     value: float | None
     expiry: Duration
     origin: Origin
@@ -127,6 +127,14 @@ class AlertRow(msgspec.Struct, array_like=True, gc=False):
     denied: Instant
     sighted: Instant
     former: tuple[str, ...]
+
+
+class _Looks1(msgspec.Struct, array_like=True, gc=False):
+    """Where a row of version 1 differs: labels and annotations stood in it as two maps."""
+
+    version: int
+    labels: dict[str, str]
+    annotations: dict[str, str]
 
 
 class _Versioned(msgspec.Struct, array_like=True, gc=False):
@@ -157,7 +165,7 @@ class Turn(msgspec.Struct, array_like=True, gc=False):
 
 def split_turn(turn: Turn) -> list[Turn]:
     """Answer a run as turns: one for firing items; one per time for resolved ones, since each may end another stretch."""
-    if turn.status == Status.FIRING or not turn.more:
+    if not turn.more or turn.status == Status.FIRING:
         return [turn]
     rest = [msgspec.structs.replace(turn, effect=at, at=at, count=1, more=[]) for at in turn.more]
     return [msgspec.structs.replace(turn, count=turn.count - len(rest), more=[]), *rest]
@@ -219,28 +227,32 @@ class Incident(msgspec.Struct, array_like=True):
         return self.state in _LIVE_STATES
 
 
-ROW_VERSION: Final = 1
+ROW_VERSION: Final = 2
+"""Version 2 holds the looks of alerts as they lie in memory; nothing else differs from version 1."""
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _ALERT: Final = msgspec.msgpack.Decoder(AlertRow)
+_ALERT_PARTS: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_LOOKS_1: Final = msgspec.msgpack.Decoder(_Looks1)
 _INCIDENT: Final = msgspec.msgpack.Decoder(tuple[int, Incident])
 _TURN: Final = msgspec.msgpack.Decoder(tuple[int, Turn])
 _VERSION: Final = msgspec.msgpack.Decoder(_Versioned)
 
 
-def check_row_version(value: bytes) -> None:
-    """Raise `NewerVersionError` when a row, of any kind, was written by a newer correlator; its first element is its version."""
+def check_row_version(value: bytes) -> int:
+    """Answer the version of a row of any kind, its first element. Raises `NewerVersionError` when a newer correlator wrote it."""
     version = _VERSION.decode(value).version
     if version > ROW_VERSION:
         message = f"a row of format {version} needs a newer correlator; this one reads up to {ROW_VERSION}"
         raise NewerVersionError(message)
+    return version
 
 
 def pack_alert(alert: Alert) -> Row:
     """Answer an alert's row."""
     row = AlertRow(
         ROW_VERSION,
-        alert.labels,
-        alert.annotations,
+        alert.names,
+        alert.looks,
         alert.value,
         alert.expiry,
         alert.origin,
@@ -270,11 +282,11 @@ def unpack_alert(key: bytes, value: bytes) -> Alert:
 
     Raises `NewerVersionError`.
     """
-    check_row_version(value)
-    row = _ALERT.decode(value)
+    row = _ALERT.decode(value if check_row_version(value) > 1 else _upgraded(value))
     return Alert(
         key[1:],
-        *pack_looks(row.labels, row.annotations),
+        shared_names(*row.names),
+        row.looks,
         row.value,
         row.expiry,
         row.origin,
@@ -296,6 +308,13 @@ def unpack_alert(key: bytes, value: bytes) -> Alert:
         sighted=row.sighted,
         former=row.former,
     )
+
+
+def _upgraded(value: bytes) -> bytes:
+    """Write an alert's row of version 1 as one of this version."""
+    looks, parts = _LOOKS_1.decode(value), _ALERT_PARTS.decode(value)
+    names, values = pack_looks(looks.labels, looks.annotations)
+    return _ENCODE([ROW_VERSION, names, values, *parts[3:]])
 
 
 def pack_incident(incident: Incident) -> Row:
