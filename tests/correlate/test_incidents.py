@@ -148,6 +148,14 @@ def test_a_member_that_is_forgotten_and_comes_back_is_counted_once() -> None:
         assert document.counts["firing"] == sum(member.state == "firing" for member in document.members)
 
 
+def test_a_document_of_many_shows_those_of_the_worst_severity() -> None:
+    events = [an_event(f"db/Down{number:03}", labels={"severity": "critical" if number in (300, 310) else "info"}) for number in range(600)]
+    outcome = run(events)
+    (document,) = outcome.incidents.values()
+    assert len(document.members) == 200
+    assert {member.labels["alertname"] for member in document.members if member.labels["severity"] == "critical"} == {"Down300", "Down310"}
+
+
 def test_beyond_its_limit_an_incident_only_counts_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incidents, "MEMBERS_MOST", 3)
     monkeypatch.setattr(incidents, "HITS_MOST", 1)

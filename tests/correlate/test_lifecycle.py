@@ -213,6 +213,11 @@ def test_of_a_run_that_comes_long_after_its_time_only_what_is_newer_than_the_end
     run_of_three = frames_of([[an_event(said="5s"), an_event(said="7s"), an_event(said="8s")]], control, source="raw-1")
     follow(machine, run_of_three, outcome)
     assert stretches(outcome) == [("0", "6", None), ("7", "", None)]
+    assert {verdict: count for verdict, count in machine.verdicts.items() if count} == {
+        Verdict.NEW: 2,
+        Verdict.UPDATE: 1,
+        Verdict.REPEAT: 2,
+    }
 
 
 # Memory

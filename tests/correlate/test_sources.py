@@ -115,7 +115,9 @@ def test_rows_of_an_alert_forgotten_since_its_source_described_it_are_late() -> 
     frames = [*slow.step([0, 1], [an_event("db/Down", "0", received="0"), resolved("db/Down", "1s", received="1s")]).frames]
     for hour in range(1, 20):
         frames += fast.step([hour], [an_event("web/Slow", f"{hour * 30}m", received=f"{hour * 30}m")]).frames
-    frames += slow.step([2], [resolved("db/Down", "1m", received="1m")]).frames
+    ends = [resolved("db/Down", said, received=said) for said in ("1m", "1m1s")]
+    frames += slow.step([2, 3], ends).frames
+    assert frames[-1][1].counts == [2]
     follow(machine, [over_the_log(frame) for _, frame in frames])
-    assert machine.verdicts[Verdict.LATE] == 1
-    assert sum(machine.verdicts.values()) + machine.waiting == 22
+    assert machine.verdicts[Verdict.LATE] == 2
+    assert sum(machine.verdicts.values()) + machine.waiting == 23

@@ -22,6 +22,8 @@ MEMBERS_MOST: Final = 100_000
 """An incident with more alerts than this only counts the others."""
 HITS_MOST: Final = 5_000
 """An incident with more entities than this takes note of no others: its root is among those that it has."""
+WORST_MOST: Final = 10
+"""So many members of the worst severity are sure to be listed, the first ones."""
 _SWEEPS: Final = 64
 # Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
 _GUESSED, _RETURNED, _PENDING = Why.GUESSED, Why.RETURNED, IncidentState.PENDING
@@ -80,7 +82,7 @@ class IncidentBook:
         alert = joining.alert
         if not incident.members:
             incident.opened, incident.updated = joining.onset, joining.instant
-            incident.last_new, incident.worst = joining.onset, 0
+            incident.last_new, incident.worst, incident.worst_members = joining.onset, 0, []
         if self._is_new(incident, alert):
             if len(incident.members) < MEMBERS_MOST:
                 incident.members.append(alert.fingerprint)
@@ -90,13 +92,20 @@ class IncidentBook:
                 self._leave_former(alert)
         alert.incident = incident.id
         incident.firing += 1
-        incident.worst = max(incident.worst, joining.severity)
+        self._note_severity(incident, joining)
         if why is not _RETURNED:
             incident.last_new = max(incident.last_new, joining.onset)
         if incident.state is _PENDING:
             self._set_due(incident, min(incident.due, joining.instant + joining.settle))
         self._note(incident, why, joining.instant)
         return self._hit(incident, joining)
+
+    def _note_severity(self, incident: Incident, joining: Joining) -> None:
+        if joining.severity > incident.worst:
+            incident.worst, incident.worst_members = joining.severity, []
+        worst, fingerprint = incident.worst_members, joining.alert.fingerprint
+        if joining.severity == incident.worst and len(worst) < WORST_MOST and not incident.unlisted and fingerprint not in worst:
+            worst.append(fingerprint)
 
     def _leave_former(self, alert: Alert) -> None:
         names = dict.fromkeys([*alert.former, alert.incident or ""])
@@ -139,6 +148,14 @@ class IncidentBook:
         alert.guess = incident.id
         self._note(incident, _GUESSED, incident.updated if incident.members else effect)
 
+    def drop_guess(self, incident: Incident, alert: Alert) -> bool:
+        """Take an alert off the list of guesses; answers whether it stood there. A map that was full and is empty would keep its size."""
+        alert.guess = None
+        if incident.guesses.pop(alert.fingerprint, None) is None:
+            return False
+        incident.guesses = incident.guesses or {}
+        return True
+
     def sketch(self, incident: Incident, joining: Joining) -> Hit | None:
         """Note where a guessed alert lies, in an incident made of guesses alone; answers the hit when its entity is new there."""
         incident.worst = max(incident.worst, joining.severity)
@@ -152,8 +169,8 @@ class IncidentBook:
     def unguess(self, alert: Alert, instant: Instant) -> Incident | None:
         """Take back what was guessed of an alert; an incident made of guesses alone is withdrawn with its last, and answered."""
         incident = self.incidents.get(alert.guess or "")
-        alert.guess = None
-        if incident is None or incident.guesses.pop(alert.fingerprint, None) is None:
+        if incident is None or not self.drop_guess(incident, alert):
+            alert.guess = None
             return None
         if incident.members or incident.guesses:
             self._note(incident, Why.MOVED, incident.updated)

@@ -26,7 +26,18 @@ from correlator.model.incident import FINAL_STATES, Decision, IncidentDocument, 
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
-from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY, ROW_VERSION, TURN_PREFIX, Alert, Gone, Incident, Row
+from correlator.state.records import (
+    ALERT_PREFIX,
+    INCIDENT_PREFIX,
+    MACHINE_KEY,
+    ROW_VERSION,
+    TURN_PREFIX,
+    Alert,
+    Gone,
+    Incident,
+    Row,
+    check_row_version,
+)
 
 SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
@@ -161,6 +172,7 @@ class Machine:
     def restore(self, rows: Mapping[bytes, bytes]) -> None:
         """Take over the state that rows describe; the machine must be new."""
         if MACHINE_KEY in rows:
+            check_row_version(rows[MACHINE_KEY])
             self._restore_machine(msgspec.msgpack.decode(rows[MACHINE_KEY], type=_MachineRow))
         self.lifecycle.restore([(key, value) for key, value in rows.items() if key[:1] in (ALERT_PREFIX, TURN_PREFIX)])
         self.book.restore([value for key, value in sorted(rows.items()) if key[:1] == INCIDENT_PREFIX])
@@ -287,8 +299,7 @@ class Machine:
     def _join(self, incident: Incident, joining: Joining, why: Why, *, placement: Placement) -> None:
         alert = joining.alert
         if alert.guess == incident.id:
-            incident.guesses.pop(alert.fingerprint, None)
-            alert.guess = None
+            self.book.drop_guess(incident, alert)
         elif alert.guess is not None:
             self._unguess(alert, joining.instant)
         self._causes.pop(incident.id, None)
