@@ -41,6 +41,8 @@ from correlator.state.records import (
 
 SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
+CAUSES_KEPT: Final = 1_000
+"""Incidents whose root causes are remembered from one document to the next; those of others are found anew."""
 _ENDS: Final = (Why.CLEARED, Why.EXPIRED, Why.HOLD_NOT_MET)
 # Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
 _BEGAN, _ENDED, _GONE = ChangeKind.BEGAN, ChangeKind.ENDED, ChangeKind.GONE
@@ -425,6 +427,8 @@ class Machine:
         return effects
 
     def _described(self, incident: Incident) -> IncidentDocument:
+        if len(self._causes) > CAUSES_KEPT:
+            del self._causes[next(iter(self._causes))]
         causes = self._causes.get(incident.id)
         if causes is None:
             causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology, self._grouper.reaches_of)
