@@ -331,6 +331,13 @@ def test_an_alert_that_is_kept_goes_on_when_it_fires_again() -> None:
     assert stretches(run(events, control, until="5m")) == [("0", "100", None)]
 
 
+@pytest.mark.parametrize(("again", "count"), [("90s", 1), ("90s1ms", 2)])
+def test_an_alert_is_kept_up_to_exactly_its_end_and_no_longer(again: str, count: int) -> None:
+    control = a_control(AlertRule("keep", DOWN, keep_firing=MINUTE))
+    events = [an_event(), resolved(said="30s"), an_event(said=again), resolved(said="100s")]
+    assert len(stretches(run(events, control, until="5m"))) == count
+
+
 def test_an_older_firing_does_not_bring_a_kept_alert_back() -> None:
     control = a_control(AlertRule("keep", DOWN, keep_firing=MINUTE))
     events = [an_event(said="0", received="0"), resolved(said="30s", received="30s"), an_event(said="20s", received="45s")]

@@ -4,7 +4,9 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,11 +19,11 @@ from correlator.correlate.render import alert_document
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame
 from correlator.model.incident import encode_document, encode_incident
-from correlator.model.instant import NEVER
+from correlator.model.instant import HOUR, NEVER
 from correlator.model.version import NewerVersionError
 from correlator.state.records import ROW_VERSION, Incident
 
-from tests.builders import T0, an_event, follow, frames_of
+from tests.builders import T0, a_tick, an_event, follow, frames_of
 from tests.laws.streams import CONTROLS, NATIVE, Item, controls, streams
 from tests.laws.test_same import LONG, cuts, split
 from tests.laws.test_stretches import CLOSE, LATE, few
@@ -74,6 +76,28 @@ def test_a_restart_at_any_frame_changes_no_byte(items: list[Item], places: list[
         assert written(restored.step(frame)) == written(never_stopped.step(frame))
     assert all_rows(saved, restored) == all_rows(saved, never_stopped)
     assert restored.verdicts == never_stopped.verdicts
+
+
+VERY_LONG = (*LONG, 25 * HOUR, 50 * HOUR)
+
+
+@given(streams(gaps=VERY_LONG), cuts, controls)
+def test_what_was_published_and_not_taken_back_is_what_is_known(items: list[Item], places: list[int], control: Control) -> None:
+    """Compacted topics hold no more than the state does: what is forgotten leaves a tombstone there."""
+    machine, incidents, alerts = a_machine(control), set[str](), set[bytes]()
+    frames = frames_of(split([item.written() for item in items], places), control)
+    for frame in [*frames, a_tick(frames[-1].watermark + 100 * HOUR)]:
+        effects = machine.step(frame)
+        kept(incidents, effects.incidents)
+        kept(alerts, effects.alerts)
+        assert incidents == {name for name, incident in machine.book.incidents.items() if incident.revision}
+        assert alerts <= machine.lifecycle.alerts.keys()
+
+
+def kept(known: set[Any], published: Mapping[Any, object]) -> None:
+    """Follow a compacted topic."""
+    known |= {key for key, document in published.items() if document is not None}
+    known -= {key for key, document in published.items() if document is None}
 
 
 folded = streams(delays=LATE, gaps=CLOSE, most=30, names=NATIVE).map(few)
@@ -132,6 +156,17 @@ def test_a_machine_that_a_newer_version_left_is_not_read() -> None:
     newer = [ROW_VERSION + 1, *msgspec.msgpack.decode(row[1] or b"")[1:]]
     with pytest.raises(NewerVersionError, match="needs a newer correlator"):
         a_machine(CONTROLS["default"], {row[0]: msgspec.msgpack.encode(newer)})
+
+
+def test_a_restart_between_two_ticks_far_ahead_changes_nothing() -> None:
+    """The first is ignored, and remembered: the second agrees with it."""
+    machine = a_machine(CONTROLS["default"])
+    follow(machine, [a_tick("0", source="a"), a_tick("0", source="b"), a_tick("1h", source="a")])
+    assert machine.sources.now == T0
+    restored = a_machine(CONTROLS["default"], all_rows({}, machine))
+    for one in (machine, restored):
+        follow(one, [a_tick("1h", source="b")])
+        assert one.sources.now == T0 + HOUR
 
 
 def timers_equal_a_scan(machine: Machine) -> None:
