@@ -31,7 +31,7 @@ from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
 
 FRAME_ITEMS: Final = 16_384
-"""Frames are cut after this many records, or items of one record, so that their event times are bounded too."""
+"""Frames are cut after this many records, or items on the long road, so that their event times are bounded too."""
 TRACKS_MOST: Final = 60_000
 """Label sets remembered; with one more all are forgotten, which costs only that labels travel again."""
 TRACK_BYTES_MOST: Final = 256 * 1024 * 1024
@@ -145,6 +145,7 @@ class Intake:
         self._until: Instant = NEVER
         self._position = position
         self._latest = latest
+        self._uncut = 0
         self._normaliser = Normaliser(is_recording=is_recording)
         self.adopt(control)
 
@@ -351,11 +352,12 @@ class Intake:
             for refusal in reading.dead_letter.refusals:
                 output.counts.rejected[refusal.reason] += 1
                 output.counts.received += 1
-        for number, statement in enumerate(reading.statements, start=1):
+        for statement in reading.statements:
             output.counts.received += 1
             output.counts.forwarded += 1
             self._forward(statement, now, output)
-            if not number % FRAME_ITEMS:
+            self._uncut += 1
+            if self._uncut >= FRAME_ITEMS:
                 self._cut_all(output)
 
     def _forward(self, statement: Statement, now: Instant, output: IntakeOutput) -> None:
@@ -425,7 +427,7 @@ class Intake:
         return track
 
     def _cut_all(self, output: IntakeOutput) -> None:
-        watermark = self._sayable()
+        watermark, self._uncut = self._sayable(), 0
         for partition, builder in enumerate(self._builders):
             frame = builder.finish(watermark)
             if frame is not None:
