@@ -34,7 +34,7 @@ _WHY_BY_MOVE: Final = {
 }
 
 
-class Joining(msgspec.Struct, frozen=True):
+class Joining(msgspec.Struct, frozen=True, gc=False):
     """What an incident must know of an alert that joins it. `severity` is a rank, larger is worse."""
 
     alert: Alert

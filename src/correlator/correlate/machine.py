@@ -75,6 +75,7 @@ class Machine:
 
     def __init__(self, control: Control | None = None, *, domain: str = "default", guesses: bool = True, drafts: bool = True) -> None:
         self.control = control if control is not None else Control(RuleSet(), Topology())
+        self._digest = self.control.digest
         self.position: Instant = 0
         self.sources = Sources(self.control.rules.time.max_hold)
         self.lifecycle = Lifecycle(self.control.rules)
@@ -174,7 +175,7 @@ class Machine:
 
     def _adopt(self, control: Control) -> None:
         """Swap rules and topology; alerts and incidents under way are kept."""
-        self.control = control
+        self.control, self._digest = control, control.digest
         self.sources.max_hold = control.rules.time.max_hold
         self.book.rules = control.rules
         self.lifecycle.adopt(control.rules)
@@ -418,7 +419,7 @@ class Machine:
         causes = self._causes.get(incident.id)
         if causes is None:
             causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology, self._grouper.reaches_of)
-        return incident_document(incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self.control.digest)
+        return incident_document(incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self._digest)
 
     def _decide(
         self,
@@ -434,14 +435,14 @@ class Machine:
             return
         self._decisions.append(
             Decision(
-                at=format_rfc3339(instant),
-                why=why,
-                rules_digest=self.control.digest,
-                fingerprint=alert.fingerprint.hex(),
-                incident=incident.id if incident is not None else None,
-                rule=self._rule_of(why, alert, incident),
-                path=list(path),
-                score=round(score, 4) if score else None,
+                format_rfc3339(instant),
+                why,
+                self._digest,
+                alert.fingerprint.hex(),
+                incident.id if incident is not None else None,
+                self._rule_of(why, alert, incident),
+                list(path),
+                round(score, 4) if score else None,
             )
         )
 

@@ -19,7 +19,7 @@ from correlator.frames.frame import Extra, Frame, FrameKind, News
 from correlator.intake.arrival import STEP, ArrivalClock
 from correlator.intake.collapse import FrameBuilder, Track
 from correlator.intake.formats import Format, read_items
-from correlator.intake.formats.fields import RefusedError, is_no_time, labels_of
+from correlator.intake.formats.fields import SURELY_WITHIN, RefusedError, is_no_time, labels_of
 from correlator.intake.identify import fingerprint_of
 from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Judged, Normaliser, Statement, digest_of, judge, service_flag
 from correlator.intake.output import DeadLetter, IntakeCounts, IntakeOutput
@@ -403,7 +403,9 @@ class Intake:
     def _learn_written(self, written: bytes) -> Track | None:
         """Learn a label set from its bytes in an event; None when they are no good labels, so that the long road says why."""
         try:
-            labels = labels_of(_LABELS.decode(written))
+            labels = _LABELS.decode(written)
+            if len(written) > SURELY_WITHIN or not labels.get("alertname"):
+                labels = labels_of(labels)
         except (*_UNFIT, RefusedError):
             return None
         return self._learn(labels, written)
