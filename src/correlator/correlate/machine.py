@@ -5,7 +5,6 @@ order (lifecycle -> group -> incidents), what cannot be judged yet is guessed, a
 """
 
 from collections.abc import Mapping
-from heapq import heapify, heappop, heappush
 from typing import Final
 
 import msgspec
@@ -84,7 +83,6 @@ class Machine:
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesses = guesses
         self._drafts = drafts
-        self._guess_dues: list[tuple[Instant, bytes]] = []
         self._causes: dict[str, list[Cause]] = {}
         self._noted: dict[bytes, Alert] = {}
         self._decisions: list[Decision] = []
@@ -185,13 +183,9 @@ class Machine:
     def _rebuild_groups(self) -> None:
         self._grouper = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
-        self._guess_dues = []
         for incident in self.book.incidents.values():
             if incident.is_live:
                 self._index(incident)
-            for fingerprint, effect in incident.guesses.items():
-                self._guess_dues.append((effect, fingerprint))
-        heapify(self._guess_dues)
 
     def _index(self, incident: Incident) -> None:
         for hit in incident.hits.values():
@@ -368,7 +362,6 @@ class Machine:
             if hit is not None:
                 self._guesser.add(incident, hit)
         self.lifecycle.touch(alert)
-        heappush(self._guess_dues, (effect, alert.fingerprint))
 
     def _guessed_place(self, entity: str, scope: tuple[str, ...], effect: Instant) -> Incident | None:
         """Answer where an alert will likely be placed: what the graph explains comes before edges that nobody declared."""
@@ -385,9 +378,10 @@ class Machine:
 
     def _drop_guesses(self) -> None:
         """Take back guesses whose turn was judged without beginning a stretch."""
-        while self._guess_dues and self._guess_dues[0][0] <= self.position:
-            alert = self.lifecycle.alerts.get(heappop(self._guess_dues)[1])
-            if alert is not None and self.book.guessed_until(alert) <= self.position:
+        untrue = {alert.fingerprint: alert for alert in self.lifecycle.guessed if alert.guess is not None}
+        self.lifecycle.guessed = []
+        for alert in sorted(untrue.values(), key=lambda alert: (self.book.guessed_until(alert), alert.fingerprint)):
+            if self.lifecycle.alerts.get(alert.fingerprint) is alert and self.book.guessed_until(alert) <= self.position:
                 self._unguess(alert, self.position)
                 self.lifecycle.touch(alert)
 
