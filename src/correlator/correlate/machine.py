@@ -287,8 +287,7 @@ class Machine:
         elif alert.guess is not None:
             self._unguess(alert, joining.instant)
         self._causes.pop(incident.id, None)
-        self.book.join(incident, joining, why)
-        hit = incident.hits.get(joining.entity)
+        hit = self.book.join(incident, joining, why)
         if hit is not None:
             self._grouper.add(incident, hit)
         if self._drafts:
