@@ -36,7 +36,7 @@ _WHY_BY_MOVE: Final = {
 }
 
 
-class Joining(msgspec.Struct, frozen=True):
+class Joining(msgspec.Struct, frozen=True, gc=False):
     """What an incident must know of an alert that joins it. `severity` is a rank, larger is worse."""
 
     alert: Alert
@@ -78,7 +78,7 @@ class IncidentBook:
         return incident
 
     def join(self, incident: Incident, joining: Joining, why: Why) -> Hit | None:
-        """Let an alert count in an incident; answers the hit when its entity is new there."""
+        """Let an alert count in an incident; answers the hit when its entity is new there, or began earlier than was known."""
         alert = joining.alert
         if not incident.members:
             incident.opened, incident.updated = joining.onset, joining.instant
@@ -157,7 +157,7 @@ class IncidentBook:
         return True
 
     def sketch(self, incident: Incident, joining: Joining) -> Hit | None:
-        """Note where a guessed alert lies, in an incident made of guesses alone; answers the hit when its entity is new there."""
+        """Note where a guessed alert lies, in an incident made of guesses alone; answers the hit as `join` does."""
         incident.worst = max(incident.worst, joining.severity)
         return self._hit(incident, joining)
 
@@ -286,6 +286,7 @@ class IncidentBook:
         hit.last = max(hit.last, joining.onset)
         if (joining.onset, joining.alert.fingerprint) < (hit.onset, hit.fingerprint):
             hit.onset, hit.condition, hit.fingerprint = joining.onset, joining.condition, joining.alert.fingerprint
+            return hit
         return None
 
     def _set_due(self, incident: Incident, due: Instant) -> None:

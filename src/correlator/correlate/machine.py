@@ -5,7 +5,6 @@ order (lifecycle -> group -> incidents), what cannot be judged yet is guessed, a
 """
 
 from collections.abc import Mapping
-from heapq import heapify, heappop, heappush
 from typing import Final
 
 import msgspec
@@ -88,6 +87,7 @@ class Machine:
 
     def __init__(self, control: Control | None = None, *, domain: str = "default", guesses: bool = True, drafts: bool = True) -> None:
         self.control = control if control is not None else Control(RuleSet(), Topology())
+        self._digest = self.control.digest
         self.position: Instant = 0
         self.sources = Sources(self.control.rules.time.max_hold)
         self.lifecycle = Lifecycle(self.control.rules)
@@ -96,7 +96,6 @@ class Machine:
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesses = guesses
         self._drafts = drafts
-        self._guess_dues: list[tuple[Instant, bytes]] = []
         self._causes: dict[str, list[Cause]] = {}
         self._noted: dict[bytes, Alert] = {}
         self._decisions: list[Decision] = []
@@ -188,7 +187,7 @@ class Machine:
 
     def _adopt(self, control: Control) -> None:
         """Swap rules and topology; alerts and incidents under way are kept."""
-        self.control = control
+        self.control, self._digest = control, control.digest
         self.sources.max_hold = control.rules.time.max_hold
         self.book.rules = control.rules
         self.lifecycle.adopt(control.rules)
@@ -198,13 +197,9 @@ class Machine:
     def _rebuild_groups(self) -> None:
         self._grouper = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
-        self._guess_dues = []
         for incident in self.book.incidents.values():
             if incident.is_live:
                 self._index(incident)
-            for fingerprint, effect in incident.guesses.items():
-                self._guess_dues.append((effect, fingerprint))
-        heapify(self._guess_dues)
 
     def _index(self, incident: Incident) -> None:
         for hit in incident.hits.values():
@@ -305,8 +300,7 @@ class Machine:
         elif alert.guess is not None:
             self._unguess(alert, joining.instant)
         self._causes.pop(incident.id, None)
-        self.book.join(incident, joining, why)
-        hit = incident.hits.get(joining.entity)
+        hit = self.book.join(incident, joining, why)
         if hit is not None:
             self._grouper.add(incident, hit)
         if self._drafts:
@@ -380,7 +374,6 @@ class Machine:
             if hit is not None:
                 self._guesser.add(incident, hit)
         self.lifecycle.touch(alert)
-        heappush(self._guess_dues, (effect, alert.fingerprint))
 
     def _guessed_place(self, entity: str, scope: tuple[str, ...], effect: Instant) -> Incident | None:
         """Answer where an alert will likely be placed: what the graph explains comes before edges that nobody declared."""
@@ -397,9 +390,10 @@ class Machine:
 
     def _drop_guesses(self) -> None:
         """Take back guesses whose turn was judged without beginning a stretch."""
-        while self._guess_dues and self._guess_dues[0][0] <= self.position:
-            alert = self.lifecycle.alerts.get(heappop(self._guess_dues)[1])
-            if alert is not None and self.book.guessed_until(alert) <= self.position:
+        untrue = {alert.fingerprint: alert for alert in self.lifecycle.guessed if alert.guess is not None}
+        self.lifecycle.guessed = []
+        for alert in sorted(untrue.values(), key=lambda alert: (self.book.guessed_until(alert), alert.fingerprint)):
+            if self.lifecycle.alerts.get(alert.fingerprint) is alert and self.book.guessed_until(alert) <= self.position:
                 self._unguess(alert, self.position)
                 self.lifecycle.touch(alert)
 
@@ -432,7 +426,7 @@ class Machine:
         causes = self._causes.get(incident.id)
         if causes is None:
             causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology, self._grouper.reaches_of)
-        return incident_document(incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self.control.digest)
+        return incident_document(incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self._digest)
 
     def _decide(
         self,
@@ -448,14 +442,14 @@ class Machine:
             return
         self._decisions.append(
             Decision(
-                at=format_rfc3339(instant),
-                why=why,
-                rules_digest=self.control.digest,
-                fingerprint=alert.fingerprint.hex(),
-                incident=incident.id if incident is not None else None,
-                rule=self._rule_of(why, alert, incident),
-                path=list(path),
-                score=round(score, 4) if score else None,
+                format_rfc3339(instant),
+                why,
+                self._digest,
+                alert.fingerprint.hex(),
+                incident.id if incident is not None else None,
+                self._rule_of(why, alert, incident),
+                list(path),
+                round(score, 4) if score else None,
             )
         )
 

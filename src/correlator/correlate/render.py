@@ -78,17 +78,17 @@ def alert_document(alert: Alert) -> AlertDocument:
     is_over = alert.state in _OVER
     labels, annotations = looks_in(alert.names, alert.looks)
     return AlertDocument(
-        fingerprint=alert.fingerprint.hex(),
-        labels=labels,
-        annotations=annotations,
-        value=alert.value,
-        state=alert.state,
-        starts_at=format_rfc3339(alert.started),
-        ends_at=format_rfc3339(alert.ended) if is_over else None,
-        last_seen=format_rfc3339(alert.last_seen),
-        count=alert.count,
-        incident=alert.incident if alert.reason is None else None,
-        reason=alert.reason,
+        alert.fingerprint.hex(),
+        labels,
+        annotations,
+        alert.value,
+        alert.state,
+        format_rfc3339(alert.started),
+        format_rfc3339(alert.ended) if is_over else None,
+        format_rfc3339(alert.last_seen),
+        alert.count,
+        alert.incident if alert.reason is None else None,
+        alert.reason,
     )
 
 
