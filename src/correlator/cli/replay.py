@@ -28,7 +28,7 @@ def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[st
     DIR gets incidents.jsonl, alerts.jsonl, dead-letters.jsonl and funnel.json. Exits 0 whatever the events' verdicts.
 
     incidents.jsonl has one document of every incident, its last. A replay publishes nothing in between and no guesses: `revision` is 1,
-    `why` holds all that happened to the incident, and none is `withdrawn`. See docs/formats.md.
+    `why` holds all that happened to the incident. See docs/formats.md.
     """
     with explained(out), progress("replay", input_bytes(events)) as advance:
         control = load_control(rules, topology)

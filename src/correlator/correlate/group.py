@@ -15,6 +15,7 @@ from correlator.correlate.score import (
     UNSEEN_EARLY,
     UNSEEN_LATE,
     Reach,
+    Relation,
     levels_of,
     reaches_from,
     same_score,
@@ -23,6 +24,7 @@ from correlator.correlate.score import (
     weight_of,
     window_of,
 )
+from correlator.model.incident import IncidentState
 from correlator.model.instant import Duration, Instant
 from correlator.model.rule import Grouping
 from correlator.model.topology import Topology
@@ -147,6 +149,17 @@ class Grouper:
         cases = self._declared(entity, scope, at)
         return _best(cases).incident if _is_explained(cases) else None
 
+    def effects_of(self, incident: Incident, hit: Hit) -> list[Incident]:
+        """Answer the pending incidents that a new hit of this one explains by what began them: they alerted before their cause did."""
+        places, found = self._places[incident.scope], dict[str, Incident]()
+        for name, reach in self.reaches_of(hit.entity).items():
+            for other, theirs in places.get(name, _NOWHERE).values() if reach.relation is Relation.EFFECT else ():
+                if other is not incident and other.state is IncidentState.PENDING and theirs is _first(other):
+                    score = spread_score(self.reaches_of(name)[hit.entity], theirs.onset - hit.onset) * weight_of(hit.alerts)
+                    if score > NEW_FAULT and self._is_joinable(incident, theirs.onset):
+                        found[other.id] = other
+        return list(found.values())
+
     def _only_one(self, entity: str, scope: tuple[str, ...], at: Instant) -> Incident | None:
         """Answer the incident that has hits at the entity if no other is within reach, and that explains the alert: the common case."""
         places, reaches = self._places[scope], self.reaches_of(entity)
@@ -231,6 +244,11 @@ def _best(cases: _Cases) -> Placement:
         return NEW
     case = cases[best[3]]
     return Placement(case.incident, -best[0], case.nearest)
+
+
+def _first(incident: Incident) -> Hit:
+    """Answer the hit that began an incident."""
+    return min(incident.hits.values(), key=lambda hit: (hit.onset, hit.entity))
 
 
 def _discard(entries: list[_Entry], entry: _Entry) -> None:

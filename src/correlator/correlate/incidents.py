@@ -100,6 +100,59 @@ class IncidentBook:
         self._note(incident, why, joining.instant)
         return self._hit(incident, joining)
 
+    def absorb(self, incident: Incident, other: Incident, instant: Instant) -> list[Hit]:
+        """Take over all that a pending incident has, and withdraw it; answers the hits that are new here, or began earlier than was known.
+
+        Whoever calls tells its alerts where they are now.
+        """
+        known, room = set(incident.members), MEMBERS_MOST - len(incident.members)
+        new = [fingerprint for fingerprint in other.members if fingerprint not in known]
+        incident.members += new[:room]
+        incident.unlisted += other.unlisted + len(new[room:])
+        incident.firing += other.firing
+        incident.opened, incident.last_new = min(incident.opened, other.opened), max(incident.last_new, other.last_new)
+        incident.has_lost |= other.has_lost
+        incident.gone |= other.gone
+        incident.guesses |= other.guesses
+        if other.worst >= incident.worst:
+            worst = incident.worst_members if other.worst == incident.worst else []
+            incident.worst, incident.worst_members = other.worst, [*worst, *other.worst_members][:WORST_MOST]
+        if incident.state is _PENDING:
+            self._set_due(incident, min(incident.due, other.due))
+        changed = [hit for theirs in other.hits.values() if (hit := self._merge(incident, theirs)) is not None]
+        other.members, other.worst_members, other.firing, other.unlisted, other.hits, other.gone, other.guesses = [], [], 0, 0, {}, {}, {}
+        self._note(incident, Why.MOVED, instant)
+        self._note(other, Why.MOVED, instant)
+        self._move(other, IncidentMove.EMPTIED, instant)
+        self._set_due(other, instant + self.rules.retention.closed)
+        return changed
+
+    @staticmethod
+    def move_alert(alert: Alert, other: Incident, incident: Incident) -> bool:
+        """Tell an alert of an incident that was absorbed where it is now; answers whether it was there last."""
+        is_there = alert.incident == other.id
+        if is_there:
+            alert.incident = incident.id
+        if alert.guess == other.id:
+            alert.guess = incident.id
+        renamed = [incident.id if name == other.id else name for name in alert.former]
+        alert.former = tuple(dict.fromkeys([name for name in renamed if name != alert.incident]))
+        return is_there
+
+    def _merge(self, incident: Incident, theirs: Hit) -> Hit | None:
+        hit = incident.hits.get(theirs.entity)
+        if hit is None and len(incident.hits) < HITS_MOST:
+            incident.hits[theirs.entity] = theirs
+            return theirs
+        if hit is None:
+            return None
+        hit.alerts += theirs.alerts
+        hit.last = max(hit.last, theirs.last)
+        if (theirs.onset, theirs.fingerprint) >= (hit.onset, hit.fingerprint):
+            return None
+        hit.onset, hit.condition, hit.fingerprint = theirs.onset, theirs.condition, theirs.fingerprint
+        return hit
+
     def _note_severity(self, incident: Incident, joining: Joining) -> None:
         if joining.severity > incident.worst:
             incident.worst, incident.worst_members = joining.severity, []

@@ -33,6 +33,7 @@ from correlator.state.records import (
     TURN_PREFIX,
     Alert,
     Gone,
+    Hit,
     Incident,
     Row,
     check_row_version,
@@ -306,6 +307,25 @@ class Machine:
         if self._drafts:
             path = self._grouper.path(joining.entity, placement.nearest) if placement.nearest else ()
             self._decide(why, joining.instant, alert=alert, incident=incident, path=path, score=placement.score)
+        if hit is not None:
+            self._gather(incident, hit, joining.instant)
+
+    def _gather(self, incident: Incident, hit: Hit, instant: Instant) -> None:
+        """Make one incident of those that began before their cause alerted, as long as they are pending and have paged nobody."""
+        others = self._grouper.effects_of(incident, hit)
+        kept = min([incident, *others], key=lambda one: (one.state is IncidentState.PENDING, one.opened, one.members[0]))
+        for other in [one for one in (incident, *others) if one is not kept]:
+            self._grouper.remove(other)
+            moved = [self.lifecycle.alerts.get(fingerprint) for fingerprint in (*other.members, *other.guesses)]
+            for changed in self.book.absorb(kept, other, instant):
+                self._grouper.add(kept, changed)
+            for alert in [alert for alert in moved if alert is not None]:
+                if self.book.move_alert(alert, other, kept):
+                    self._noted[alert.fingerprint] = alert
+                    self._decide(Why.MOVED, instant, alert=alert, incident=kept)
+                self.lifecycle.touch(alert)
+            self._causes.pop(other.id, None)
+            self._causes.pop(kept.id, None)
 
     def _keep_stretch(self, alert: Alert, started: Instant) -> None:
         """Let the incident of an alert's last stretch keep how that looked: the alert itself will show the next one."""
