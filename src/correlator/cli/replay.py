@@ -57,15 +57,14 @@ def as_document(summary: ReplaySummary) -> dict[str, object]:
 
 
 def _text(summary: ReplaySummary, out: Path) -> str:
-    flagged = _counts(summary, "flagged")
-    lines = [
-        f"{counted(summary.events, 'item')}: {_counts(summary, 'verdicts') or 'nothing to judge'}",
-        *([f"flagged: {flagged}"] if flagged else []),
-        f"{counted(summary.stretches, 'firing stretch', 'firing stretches')} in {counted(summary.incidents, 'incident')}, "
-        f"{counted(summary.dead_letters, 'dead letter')}, {summary.cpu_s:.2f} CPU-s",
-        f"results in {out}",
-    ]
-    return "\n".join(lines)
+    flags = _counts(summary, "flagged")
+    flagged = f"flagged: {flags}\n" if flags else ""
+    return (
+        f"{counted(summary.events, 'item')}: {_counts(summary, 'verdicts') or 'nothing to judge'}\n"
+        f"{flagged}{counted(summary.stretches, 'firing stretch', 'firing stretches')} in {counted(summary.incidents, 'incident')}, "
+        f"{counted(summary.dead_letters, 'dead letter')}, {summary.cpu_s:.2f} CPU-s\n"
+        f"results in {out}"
+    )
 
 
 def _counts(summary: ReplaySummary, part: str) -> str:

@@ -14,6 +14,7 @@ from correlator.config.files import STDIN
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
 from correlator.runtime.archive import Archive, ArchiveWriter
+from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.transfer import Moved, RawStart, export_state, import_state
 
 
@@ -54,7 +55,7 @@ def export(file: Path, *, config: str | None, embedded: Path | None, as_json: bo
 async def _export(settings: Settings, embedded: Path | None, file: Path) -> Moved:
     async with opened_log(settings, embedded, must_exist=True) as log:
         with ArchiveWriter(file) as writer:
-            return await export_state(log, settings, writer)
+            return await export_state(log, settings, writer, is_still=isinstance(log, EmbeddedLog) and log.is_still)
 
 
 @state.command("import")
