@@ -136,6 +136,7 @@ def test_a_disk_without_room_keeps_whole_batches_of_what_was_published(storm: Pa
         kept = list(outcome.appended("events"))
     assert kept == lines[: len(kept)]
     assert 0 < len(kept) < len(lines)
+    assert ended.stderr.endswith(f"; the first {len(kept):,} records were published before: go on behind them\n")
 
 
 def test_replay_onto_a_disk_without_room_says_where(storm: Path, tmp_path: Path) -> None:

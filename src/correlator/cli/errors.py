@@ -40,7 +40,7 @@ def explained(results: Path | None = None) -> Iterator[None]:
         message = f"another process took over this log, and this one stopped: {error}; run one at a time"
         raise FailedError(message) from error
     except (InputError, PortError, NewerVersionError, StoppedError) as error:
-        raise FailedError(str(error)) from error
+        raise FailedError("; ".join([str(error), *getattr(error, "__notes__", ())])) from error
     except BrokenPipeError as error:  # whoever read us (`head`, say) has had enough, and needs no message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
         raise click.exceptions.Exit(USAGE) from error

@@ -78,7 +78,10 @@ _SCHEMA: Final = (
 _ERRORS: Final[dict[int, tuple[type[PortError], str]]] = {
     sqlite3.SQLITE_BUSY: (Transient, "other processes kept it locked; is one of them stuck?"),
     sqlite3.SQLITE_LOCKED: (Transient, "it is locked"),
-    sqlite3.SQLITE_FULL: (Full, "the disk, or the size allowed to the file, is full: make room; nothing was written"),
+    sqlite3.SQLITE_FULL: (
+        Full,
+        f"the disk, or the size allowed to it, is full: make room, but leave {WAL_NAME}, it holds records; the last write was undone",
+    ),
     sqlite3.SQLITE_READONLY: (Refused, "it cannot be written: give this user write permission to the file and its folder"),
     sqlite3.SQLITE_PERM: (Refused, "permission denied: give this user write permission to the file and its folder"),
     sqlite3.SQLITE_CANTOPEN: (Refused, "it cannot be opened: check that the folder exists, may be written and has room"),
