@@ -218,5 +218,5 @@ def test_a_mistake_leaves_former_results_alone(call: Call, story: Path, mistake:
     before = [(story / "out" / name).read_bytes() for name in FILES]
     result = call("replay", *mistake, "--out", "out")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: missing: ")
+    assert result.stderr.removeprefix("Error: ").startswith("missing: ")
     assert [(story / "out" / name).read_bytes() for name in FILES] == before

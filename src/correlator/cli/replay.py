@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from correlator.cli.errors import explained
+from correlator.cli.errors import FailedError, explained
 from correlator.cli.plural import counted
 from correlator.cli.progress import progress
 from correlator.cli.service import settings_of
@@ -33,6 +33,9 @@ def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[st
     incidents.jsonl has one document of every incident, its last. A replay publishes nothing in between and no guesses: `revision` is 1,
     `why` holds all that happened to the incident, and none is `withdrawn`. See docs/formats.md.
     """
+    if out.exists() and not out.is_dir():
+        message = f"{out}: is a file; --out names the folder for the results"
+        raise FailedError(message)
     with explained(out), progress("replay", input_bytes(events)) as advance:
         settings = settings_of(None)
         control = load_control(rules or settings.rules, topology or settings.topology)

@@ -46,6 +46,9 @@ def export(file: Path, *, config: str | None, embedded: Path | None, as_json: bo
     A service that runs on this log is stopped by it (code 2), so stop it yourself: afterwards it goes on as if nothing had been. FILE is
     written whole or not at all. Raw records, decisions and dead letters are not in it.
     """
+    if not file.parent.is_dir():
+        message = f"{file}: there is no folder {file.parent} to write it into; make it first"
+        raise FailedError(message)
     with explained(file.parent):
         settings = settings_of(config)
         moved = asyncio.run(_export(settings, embedded, file))
