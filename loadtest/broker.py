@@ -27,6 +27,8 @@ _JAVA_LEAST: Final = 17
 _HEAP: Final = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info")
 _STARTED: Final = "Kafka Server started"
 _PAUSE_S: Final = 0.05
+USUAL_PORT: Final = 9092
+"""Where commands look for a broker without settings."""
 SETTINGS: Final[Mapping[str, str]] = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -87,10 +89,14 @@ def _checked(command: list[str | Path], complaint: str) -> None:
         raise BrokerError(message)
 
 
-def free_port() -> int:
-    """Answer a port of the loopback address that nobody listens on just now."""
+def free_port(wanted: int = 0) -> int:
+    """Answer a port of the loopback address that nobody listens on just now: the one that is wanted, if it is free."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a broker that stopped linger for a minute
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         assert isinstance(port, int)
         return port
@@ -99,14 +105,16 @@ def free_port() -> int:
 class Broker:
     """One broker in a folder of its own. Its port stays the same when it is killed and started again."""
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, str] | None = None, secure: str = "", users: tuple[str, ...] = ()) -> None:
-        """`settings` are the broker's own, beside or instead of `SETTINGS`.
+    def __init__(
+        self, folder: Path, *, port: int = 0, settings: Mapping[str, str] | None = None, secure: str = "", users: tuple[str, ...] = ()
+    ) -> None:
+        """`port` is taken when it is free, else any other. `settings` are the broker's own, beside or instead of `SETTINGS`.
 
         `secure` names the security protocol of a second listener, at `secure_port`, where one is wanted; what that needs stands in
         `settings`. `users` are SCRAM credentials as Kafka's StorageTool takes them.
         """
         self.folder = folder
-        self.port, self.secure_port, self._controller_port = free_port(), free_port(), free_port()
+        self.port, self.secure_port, self._controller_port = free_port(port), free_port(), free_port()
         self._secure = secure
         self._settings = {**SETTINGS, **(settings or {})}
         self._users = users
@@ -198,10 +206,10 @@ class Broker:
 
 
 @contextmanager
-def running(folder: Path | None = None) -> Iterator[Broker]:
-    """Run a broker in `folder`, or in a temporary one that is deleted afterwards. Raises `BrokerError`."""
+def running(folder: Path | None = None, *, port: int = 0) -> Iterator[Broker]:
+    """Run a broker in `folder`, or in a temporary one that is deleted afterwards; `port` as of `Broker`. Raises `BrokerError`."""
     with tempfile.TemporaryDirectory(prefix="correlator-kafka-") as temporary:
-        broker = Broker(folder if folder is not None else Path(temporary))
+        broker = Broker(folder if folder is not None else Path(temporary), port=port)
         try:
             broker.start()
             yield broker
@@ -210,16 +218,26 @@ def running(folder: Path | None = None) -> Iterator[Broker]:
 
 
 def main() -> None:
-    """Run a broker until Ctrl-C or SIGTERM; an argument names the folder that keeps its topics."""
+    """Run a broker until Ctrl-C or SIGTERM, where the service looks for one unless that port is taken; its topics go with it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        with running(Path(sys.argv[1]) if len(sys.argv) > 1 else None) as broker:
-            print(f"Kafka answers at {broker.address}; Ctrl-C stops it", flush=True)
+        with running(port=USUAL_PORT) as broker:
+            print(told(broker), flush=True)
             signal.pause()
     except BrokerError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         return
+
+
+def told(broker: Broker) -> str:
+    """Say where a broker answers, and what to write into the settings where that is not the usual address."""
+    lines = [f"Kafka answers at {broker.address}; Ctrl-C stops it and deletes its topics ({broker.folder})"]
+    if broker.port != USUAL_PORT:
+        lines.append(f"port {USUAL_PORT} is taken: give each command these settings (--config FILE), or others that name this broker:")
+        lines.append(f"kafka: {{bootstrap: ['{broker.address}']}}")
+        lines.append("topics: [{name: events, arrival: item}]  # for recordings; without this line live alerts are expected")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Wrong calls of every command: exit code 2, one clear line, no trace, nothing made."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_without_a_log_the_message_says_what_to_add(call: Call, command: str) ->
 @pytest.mark.parametrize("command", ON_A_LOG)
 def test_settings_that_cannot_be_read_exit_2(call: Call, story: Path, command: str) -> None:
     result = call(command, "--embedded", "log", "--config", "missing", *ON_A_LOG[command])
-    assert (result.exit_code, result.stderr) == (2, "Error: missing: error: cannot be read: No such file or directory\n")
+    assert (result.exit_code, result.stderr) == (2, "missing: error: cannot be read: No such file or directory\n")
     assert not (story / "log").exists()
 
 
@@ -60,7 +61,7 @@ def test_settings_that_cannot_be_read_exit_2(call: Call, story: Path, command: s
 def test_wrong_settings_exit_2_with_their_place(call: Call, story: Path, command: str) -> None:
     (story / "settings.yaml").write_text("nope: 1\n", encoding="utf-8")
     result = call(command, "--embedded", "log", "--config", "settings.yaml", *ON_A_LOG[command])
-    assert (result.exit_code, result.stderr) == (2, "Error: settings.yaml:1:1: error: unknown key 'nope'\n")
+    assert (result.exit_code, result.stderr) == (2, "settings.yaml:1:1: error: unknown key 'nope'\n")
     assert not (story / "log").exists()
 
 
@@ -69,6 +70,16 @@ def test_a_folder_is_no_file(call: Call, story: Path, command: str) -> None:
     (story / "folder").mkdir()
     result = call(command, *READING[command], "folder")
     assert (result.exit_code, result.stderr) == (2, "Error: folder: cannot be read: Is a directory\n")
+
+
+@pytest.mark.parametrize("command", READING)
+def test_a_compressed_file_is_refused_before_anything_is_made(call: Call, story: Path, command: str) -> None:
+    (story / "good.gz").write_bytes(gzip.compress((story / "good.jsonl").read_bytes()))
+    result = call(command, *READING[command], "good.gz")
+    words = "Error: good.gz: is compressed: unpack it into standard input (`gunzip -c good.gz | … -`)\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", words)
+    assert not (story / "log").exists()
+    assert not (story / "out").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "publish"])
@@ -90,7 +101,7 @@ def test_a_database_of_something_else_is_left_alone(call: Call, story: Path, com
 
 def test_results_cannot_go_where_a_file_is(call: Call) -> None:
     result = call("replay", "good.jsonl", "--out", "topology.yaml")
-    assert (result.exit_code, result.stderr) == (2, "Error: topology.yaml: File exists; nothing further was written\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: topology.yaml: is a file; --out names the folder for the results\n")
 
 
 def test_more_workers_than_one_are_for_kafka(call: Call) -> None:

@@ -72,6 +72,15 @@ def test_a_bad_first_line_does_not_hide_those_behind_it(call: Call, story: Path)
     assert [verdict for _, _, verdict in places(call("parse", "bad").stdout)] == ["rejected", *["accepted"] * 5]
 
 
+def test_each_item_names_the_format_that_it_was_read_as(call: Call, story: Path) -> None:
+    event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": GOOD[0]}
+    write_lines(story / "mixed", [GOOD[0], WEBHOOK, event, [GOOD[0], GOOD[1]], [GOOD[0], event], "{"])
+    formats = [json.loads(line)["format"] for line in call("parse", "mixed").stdout.splitlines()]
+    assert formats == ["native", "alertmanager", "alertmanager", "cloudevents", "native", "native", None, None, None]
+    formats = [json.loads(line)["format"] for line in call("parse", "--format", "native", "mixed").stdout.splitlines()]
+    assert set(formats) == {"native"}
+
+
 # Documents over many lines
 
 

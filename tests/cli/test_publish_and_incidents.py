@@ -195,6 +195,26 @@ def test_a_recording_that_names_no_time_is_warned_of_once_and_flagged(call: Call
     assert "names no time" in first["detail"]
 
 
+def test_a_recording_behind_one_that_ended_is_warned_of(call: Call, story: Path) -> None:
+    call("publish", "--embedded", "log", "good.jsonl")
+    warning = "warning: the recording in topic 'events' has ended{}, and what is dated before that is late: take a log of its own"
+    assert call("publish", "--embedded", "log", "good.jsonl").stderr.startswith(warning.format(""))
+    correlator("run", "--embedded", "log", "--until-idle", "--listen", "off", cwd=story)
+    assert call("publish", "--embedded", "log", "good.jsonl").stderr.startswith(warning.format(" at 2026-01-05T00:05:30.000Z"))
+
+
+def test_what_goes_on_where_a_recording_ended_is_published_without_a_word(call: Call, story: Path) -> None:
+    call("publish", "--embedded", "log", "good.jsonl")
+    correlator("run", "--embedded", "log", "--until-idle", "--listen", "off", cwd=story)
+    write_lines(story / "later", [an_event(900)])
+    assert call("publish", "--embedded", "log", "later").stderr == ""
+
+
+def test_parts_of_a_recording_are_published_without_a_word(call: Call) -> None:
+    call("publish", "--embedded", "log", "--more", "good.jsonl")
+    assert call("publish", "--embedded", "log", "good.jsonl").stderr == ""
+
+
 def test_a_live_folder_takes_no_recording_and_is_not_read_as_one(call: Call, story: Path) -> None:
     live(call, story, dated(wall_clock()))
     with running(story / "log", "--listen", "off", "--config", story / "live.yaml") as service:

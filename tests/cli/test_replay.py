@@ -146,6 +146,23 @@ def test_standard_input_replays_as_a_file_does(call: Call, story: Path) -> None:
     assert [(story / "out" / name).read_bytes() for name in FILES] == of_file
 
 
+def test_a_replay_goes_by_the_rules_and_the_topology_that_are_here_as_run_does(call: Call, story: Path) -> None:
+    replayed(call, "good.jsonl")
+    told = (story / "out" / "incidents.jsonl").read_bytes()
+    for folder, file in (("rules", "rules.yaml"), ("topologies", "topology.yaml")):
+        (story / folder).mkdir()
+        (story / file).rename(story / folder / file)
+    assert call("replay", "good.jsonl", "--out", "out").exit_code == 0
+    assert (story / "out" / "incidents.jsonl").read_bytes() == told
+
+
+def test_dev_null_is_no_topology(call: Call, story: Path) -> None:
+    (story / "topologies").mkdir()
+    (story / "topology.yaml").rename(story / "topologies" / "topology.yaml")
+    result = call("replay", "good.jsonl", "--topology", "/dev/null", "--out", "out")
+    assert result.stdout.startswith("5 items: 2 new, 2 update, 1 repeat\nflagged: 5 unknown_service\n2 firing stretches in 2 incidents")
+
+
 def test_nothing_at_all_replays_to_empty_files(call: Call, story: Path) -> None:
     (story / "empty").touch()
     assert replayed(call, "empty").stdout.startswith("0 items: nothing to judge\n")
@@ -201,5 +218,5 @@ def test_a_mistake_leaves_former_results_alone(call: Call, story: Path, mistake:
     before = [(story / "out" / name).read_bytes() for name in FILES]
     result = call("replay", *mistake, "--out", "out")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: missing: ")
+    assert result.stderr.removeprefix("Error: ").startswith("missing: ")
     assert [(story / "out" / name).read_bytes() for name in FILES] == before

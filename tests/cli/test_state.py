@@ -63,6 +63,11 @@ def test_a_file_that_is_not_there_is_said_so(call: Call) -> None:
     assert (result.exit_code, result.stderr) == (2, "Error: state: No such file or directory; nothing further was written\n")
 
 
+def test_a_folder_that_is_not_there_is_said_so_and_by_the_name_that_was_given(call: Call, judged: Path) -> None:
+    result = call("state", "export", *OPTIONS, judged, "nowhere/state")
+    assert (result.exit_code, result.stderr) == (2, "Error: nowhere/state: there is no folder nowhere to write it into; make it first\n")
+
+
 @pytest.mark.parametrize("command", ["export", "import"])
 def test_a_pipe_is_no_file(call: Call, command: str) -> None:
     result = call("state", command, "--embedded", "log", "-")

@@ -47,6 +47,13 @@ def test_warnings_alone_end_with_0(folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["", "# time: {reorder: 5s}", "{}"])
+def test_a_file_that_says_nothing_is_warned_of(text: str) -> None:
+    result = run("-", stdin=text)
+    assert result.exit_code == 0
+    assert result.output.splitlines()[0] == "<stdin>:1:1: warning: the file says nothing: it has no keys"
+
+
 def test_errors_end_with_1() -> None:
     result = run("-", stdin="services: {a: {tear: 1}}")
     assert result.exit_code == 1

@@ -363,7 +363,23 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
             "topics: [{name: a, format: b}]",
             "s.yaml:1:28: error: topics[0].format must be 'auto', 'native', 'alertmanager' or 'cloudevents', not the text 'b'",
         ),
-        ("topics: [{name: a}, {name: a}]", "s.yaml:1:1: error: the file names the topic 'a' twice"),
+        (
+            "topics: [{name: a}, {name: a}]",
+            "s.yaml:1:28: error: topics[1].name: 'a' is the name of topics[0] already; a topic stands here once",
+        ),
+        (
+            "topics: [{name: incidents}]",
+            "s.yaml:1:17: error: topics[0].name: 'incidents' is a topic that the service writes; choose another name",
+        ),
+        (
+            "topics: [{name: a/b}]",
+            "s.yaml:1:17: error: topics[0].name must be up to 200 letters, digits, '.', '_' and '-', not the text 'a/b'",
+        ),
+        (
+            "prefix: S",
+            "s.yaml:1:9: error: prefix must be up to 64 small letters, digits, '.', '_' and '-', first a letter or digit, not the text 'S'",
+        ),
+        ("log_retention: {raw: 7}", "s.yaml:1:22: error: log_retention.raw has no unit; write 7h for hours or 7d for days"),
         (
             "kafka: {bootstrap: [localhost]}",
             "s.yaml:1:21: error: kafka.bootstrap[0] must be an address and a port such as 127.0.0.1:8080, not 'localhost'",
@@ -377,7 +393,7 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
         ),
         (
             "kafka: {sasl: {username: a, password: secret}}",
-            "s.yaml:1:29: error: unknown key 'password' in kafka.sasl (did you mean 'password_env'?)",
+            "s.yaml:1:29: error: unknown key 'password' in kafka.sasl (did you mean 'password_file' or 'password_env'?)",
         ),
         ("rules: [rules]", "s.yaml:1:9: error: rules[0]: no such file or folder: {folder}/rules"),
         ("topology: [., t/x.yaml]", "s.yaml:1:15: error: topology[1]: no such file or folder: {folder}/t/x.yaml"),

@@ -356,6 +356,23 @@ retention: {close_after: 2h, closed: 1h, alert: 5}
     ]
 
 
+def test_a_topic_written_twice_is_told_beside_the_other_mistakes() -> None:
+    assert told({"a.yaml": "topics: [{name: a}, {name: a, partitions: x}]\nprefix: 7"}) == [
+        "a.yaml:1:28: error: topics[1].name: 'a' is the name of topics[0] already; a topic stands here once",
+        "a.yaml:1:43: error: topics[1].partitions must be a whole number, not the text 'x'",
+        "a.yaml:2:9: error: prefix must be text, not the number 7 (put it in quotes)",
+    ]
+
+
+def test_a_bare_number_is_given_the_units_that_are_allowed_there() -> None:
+    text = "time: {reorder: 10}\nretention: {closed: 2}\nexpiry: {native: 9999999}"
+    assert [line.split("has ")[1] for line in told({"a.yaml": text})] == [
+        "no unit; write 10s for seconds",
+        "no unit; write 2m for minutes or 2h for hours",
+        "no unit; write 30s, 5m or 7d, say",
+    ]
+
+
 def test_a_section_in_two_files_is_told_with_both_places_though_it_is_broken() -> None:
     texts = {"a.yaml": "time: {reorder: soon}", "b.yaml": "alerts: []\ntime: {reorder: 1s}"}
     assert told(texts) == [

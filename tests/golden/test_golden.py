@@ -85,6 +85,13 @@ def test_a_document_with_labels_that_are_no_text_does_not_meet_the_schema(kind: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_every_key_of_a_document_is_described(kind: str) -> None:
+    shapes = document_schemas()[kind]["$defs"]
+    bare = [(shape, key) for shape, told in shapes.items() for key, each in told.get("properties", {}).items() if "description" not in each]
+    assert not bare
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_published_schema_is_fresh(kind: str) -> None:
     page = DOCS / "schemas" / f"{kind}.schema.json"
     if os.environ.get("UPDATE_GOLDEN"):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from correlator.cli.docs import ROOT
-from correlator.config.settings import Settings, TopicSettings
+from correlator.config.settings import OWN_TOPICS, Settings, TopicSettings
 from correlator.runtime.asyncapi import CHANNELS, INTERNAL
 from correlator.runtime.http import Readiness
 from correlator.runtime.memory import MemoryLog
@@ -166,3 +166,7 @@ def test_records_have_the_headers_that_are_told(channel: str) -> None:
     seen = [{name for name, _ in headers} for headers in batch.headers or [()] * len(batch)]
     assert all(required <= names <= allowed for names in seen)
     assert set().union(*seen) == allowed
+
+
+def test_no_raw_topic_may_have_the_name_of_one_that_the_service_writes() -> None:
+    assert tuple([topic.name.removeprefix("correlator.") for topic in TOPICS.settings({}, 1)]) == OWN_TOPICS

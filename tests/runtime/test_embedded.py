@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from correlator.runtime.database import FILE_NAME, SCHEMA_VERSION, WAL_LIMIT_BYTES
+from correlator.runtime.database import FILE_NAME, SCHEMA_VERSION, WAL_LIMIT_BYTES, lies_still
 from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.ports import Full, Messages, OffsetOutOfRange, Position, Refused, TopicPartition, TopicSettings, Transient, Writer
 
@@ -218,7 +218,7 @@ async def test_a_file_that_stays_locked_is_transient(tmp_path: Path) -> None:
 async def test_a_full_disk_raises_full_writes_nothing_and_is_got_over(tmp_path: Path) -> None:
     log = await a_log(tmp_path, max_bytes=3_000_000)
     body = Messages([b"x" * 10_000] * 50)
-    with pytest.raises(Full, match="full: make room; nothing was written"):
+    with pytest.raises(Full, match=r"full: make room, but leave correlator\.db-wal, .* the last write was undone"):
         await write_until_full(log, body)
     committed = len(await values(log, EVENTS))
     assert committed > 0
@@ -356,6 +356,57 @@ async def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot be written: give this user write permission"):
         await write(await a_writer(log), EVENTS, Messages([b"x"]))
     await log.close()
+
+
+# ---------------------------------------------------------------------------------------------------- a disk that nobody can write
+
+
+async def written(directory: Path, *, is_merged: bool) -> EmbeddedLog:
+    """Write a record, and close the log unless the record is to stay in the WAL."""
+    log = await a_log(directory)
+    await write(await a_writer(log), EVENTS, Messages([b"x"]))
+    if is_merged:
+        await log.close()
+    return log
+
+
+def names_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+async def read_still(directory: Path) -> list[bytes | None]:
+    still = EmbeddedLog.open_still(directory)
+    try:
+        return list((await still.reader(EVENTS).poll(max_records=10, timeout_ms=0)).values)
+    finally:
+        await still.close()
+
+
+async def test_a_log_that_lies_still_is_read_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    await written(tmp_path, is_merged=True)
+    assert await read_still(tmp_path) == [b"x"]
+    assert names_in(tmp_path) == [FILE_NAME]
+
+
+async def test_what_lies_in_the_wal_of_a_log_that_lies_still_is_read_too(tmp_path: Path) -> None:
+    log = await written(tmp_path, is_merged=False)
+    assert await read_still(tmp_path) == [b"x"]
+    await log.close()
+
+
+async def test_a_log_that_lies_still_takes_nothing(tmp_path: Path) -> None:
+    await written(tmp_path, is_merged=True)
+    still = EmbeddedLog.open_still(tmp_path)
+    with pytest.raises(Refused, match="its disk is read-only: mount it for writing"):
+        await write(await a_writer(still), EVENTS, Messages([b"y"]))
+    await still.close()
+
+
+def test_a_disk_that_can_be_written_does_not_lie_still(tmp_path: Path) -> None:
+    assert not lies_still(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------- other versions, other programs
 
 
 async def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """`correlator dead-letters` shows what was refused, and gives its bytes back."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from correlator.cli.plural import counted
 from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
 from correlator.config.settings import Settings
 from correlator.runtime.letters import Letter, read_letter, read_letters
-from correlator.runtime.ports import Refused
+from correlator.runtime.ports import Log, Refused
 from correlator.runtime.topics import Topics
 
 BYTES_SHOWN: Final = 100
@@ -36,17 +37,26 @@ def dead_letters(*, config: str | None, embedded: Path | None, raw: int | None, 
         raise FailedError(message)
     with explained():
         settings = settings_of(config)
+        asyncio.run(_print(settings, embedded, as_json=as_json) if raw is None else _write_raw(settings, embedded, raw))
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, embedded: Path | None) -> AsyncIterator[tuple[Log, Topics]]:
+    """Open a log that has dead letters, or could have some. Raises `FailedError` where nothing ever ran on it."""
+    topics = Topics(settings.prefix)
+    async with opened_log(settings, embedded, must_exist=True) as log:
         try:
-            asyncio.run(_print(settings, embedded, as_json=as_json) if raw is None else _write_raw(settings, embedded, raw))
+            await log.partitions(topics.dead_letters)
         except Refused as error:
             message = f"no dead letters can be read; did `correlator run` ever start with the same options? ({error})"
             raise FailedError(message) from error
+        yield log, topics
 
 
 async def _print(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
     count = 0
-    async with opened_log(settings, embedded, must_exist=True) as log:
-        async for letter in read_letters(log, Topics(settings.prefix)):
+    async with _opened(settings, embedded) as (log, topics):
+        async for letter in read_letters(log, topics):
             count += 1
             click.echo(json_line(_entry(letter, settings.prefix)) if as_json else "\n".join(_lines(letter, settings.prefix)))
     if not as_json:
@@ -55,8 +65,8 @@ async def _print(settings: Settings, embedded: Path | None, *, as_json: bool) ->
 
 
 async def _write_raw(settings: Settings, embedded: Path | None, number: int) -> None:
-    async with opened_log(settings, embedded, must_exist=True) as log:
-        letter = await read_letter(log, Topics(settings.prefix), number)
+    async with _opened(settings, embedded) as (log, topics):
+        letter = await read_letter(log, topics, number)
     if letter is None:
         message = f"there is no dead letter {number}; `correlator dead-letters` with the same options lists them"
         raise FailedError(message)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import click
 
@@ -26,6 +26,14 @@ class FailedError(click.ClickException):
     exit_code = USAGE
 
 
+class WrongConfigurationError(FailedError):
+    """A configuration is refused: a line for each problem, each with its place and how bad it is."""
+
+    def show(self, file: IO[str] | None = None) -> None:
+        """Print the problems as `check` does."""
+        click.echo(self.message, err=file is None, file=file)
+
+
 @contextmanager
 def explained(results: Path | None = None) -> Iterator[None]:
     """Turn expected failures into a message and exit code 2; anything else is a bug and shows its trace.
@@ -35,12 +43,12 @@ def explained(results: Path | None = None) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise FailedError("\n".join(str(problem) for problem in error.problems)) from error
+        raise WrongConfigurationError(str(error)) from error
     except Fenced as error:
         message = f"another process took over this log, and this one stopped: {error}; run one at a time"
         raise FailedError(message) from error
     except (InputError, PortError, NewerVersionError, StoppedError) as error:
-        raise FailedError(str(error)) from error
+        raise FailedError("; ".join([str(error), *getattr(error, "__notes__", ())])) from error
     except BrokenPipeError as error:  # whoever read us (`head`, say) has had enough, and needs no message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
         raise click.exceptions.Exit(USAGE) from error

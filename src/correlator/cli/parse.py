@@ -31,6 +31,8 @@ _BATCH_RECORDS: Final = 1_000
 def parse(context: click.Context, files: Sequence[str], *, form: str, as_json: bool) -> None:
     """Read FILE (JSON lines or one document; - for standard input) and print a JSON line for each item.
 
+    `position` names the line where the item's record begins, and the item's place in it from 0; the items of one document all lie in the
+    record that begins in its first line, so of a rejected one `detail` says line and column. `format` is as what the record was read.
     Exits 1 when an item was rejected. Sums up on standard error.
     """
     accepted, rejected = 0, Counter[str]()

@@ -23,6 +23,7 @@ from correlator.runtime.embedded import wall_clock
 from correlator.runtime.files import Records, check_readable, input_bytes, read_merged
 from correlator.runtime.pace import check_arrival
 from correlator.runtime.ports import TopicPartition
+from correlator.runtime.publish import Closed, closed_recording
 from correlator.runtime.publish import publish as publish_batches
 from correlator.runtime.topics import Topics
 
@@ -138,4 +139,21 @@ async def _publish(settings: Settings, embedded: Path | None, topic: str, *, bat
         for partition in range(raw[topic]):
             tp = TopicPartition(topics.raw(topic), partition)
             check_arrival(tp, await log.committed(topics.intake_group, tp), is_recording=_is_recording(settings, topic))
+        closed = await closed_recording(log, topics, topic) if _is_recording(settings, topic) else None
+        if closed is not None:
+            batches = _behind(closed, batches, _settings_of_topic(settings, topic))
         return await publish_batches(log, topics.raw(topic), batches, marks_end=marks_end)
+
+
+def _behind(closed: Closed, batches: Iterator[Records], topic: TopicSettings) -> Iterator[Records]:
+    """Pass batches on; warn when the first events are not behind the recording that lies there."""
+    for number, batch in enumerate(batches):
+        at = min([event.at for event in _events(batch, topic) if event.at is not None], default=None) if number == 0 else None
+        if at is not None and (closed.until is None or at < closed.until):
+            end = f" at {format_rfc3339(closed.until)}" if closed.until is not None else ""
+            click.echo(
+                f"warning: the recording in topic '{topic.name}' has ended{end}, and what is dated before that is late: take a log of its "
+                "own for each recording (another folder or `prefix`), and `--more` for all parts of one but the last",
+                err=True,
+            )
+        yield batch

@@ -24,7 +24,8 @@ go to standard error.
 | 2 | a wrong call, a wrong configuration, or a file, folder or disk that fails; the message says which and what to do |
 
 A configuration with an error never starts, and a command that cannot read its input changes nothing. A disk without room stops `run` and
-`publish` with code 2 between two transactions: make room and start again; nothing is lost and nothing is double.
+`publish` with code 2 between two transactions: make room and start again; nothing is lost and nothing is double. `publish` says how many
+records it had published, to be left out then.
 
 `run` and `publish` may use one folder at the same time. A second `run` on a folder takes over: the first ends with code 2 as soon as it
 would write. SIGTERM and Ctrl-C end `run` with code 0 within three seconds. SIGKILL does no harm either: the next start goes on where the

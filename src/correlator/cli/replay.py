@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from correlator.cli.errors import explained
+from correlator.cli.errors import FailedError, explained
 from correlator.cli.plural import counted
 from correlator.cli.progress import progress
+from correlator.cli.service import settings_of
 from correlator.config.load import load_rules, load_topology
 from correlator.frames.control import Control
 from correlator.runtime.collector import settle_collector
@@ -18,8 +19,8 @@ from correlator.runtime.replay import BATCH_RECORDS, Replay, ReplaySummary
 
 @click.command()
 @click.argument("events", nargs=-1, required=True)
-@click.option("--topology", multiple=True, metavar="PATH", help="Topology: a file or folder; may be given more than once.")
-@click.option("--rules", multiple=True, metavar="PATH", help="Rules: a file or folder; may be given more than once.")
+@click.option("--topology", multiple=True, metavar="PATH", help="Topology: a file or folder, or several; `topologies` here when left out.")
+@click.option("--rules", multiple=True, metavar="PATH", help="Rules: a file or folder, or several; `rules` here when left out.")
 @click.option("--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON line.")
 def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[str], out: Path, as_json: bool) -> None:
@@ -27,11 +28,17 @@ def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[st
 
     DIR gets incidents.jsonl, alerts.jsonl, dead-letters.jsonl and funnel.json. Exits 0 whatever the events' verdicts.
 
+    Goes by the folders rules and topologies that are here, as `run` and `check` do, unless told otherwise; `--topology /dev/null` is none.
+
     incidents.jsonl has one document of every incident, its last. A replay publishes nothing in between and no guesses: `revision` is 1,
     `why` holds all that happened to the incident. See docs/formats.md.
     """
+    if out.exists() and not out.is_dir():
+        message = f"{out}: is a file; --out names the folder for the results"
+        raise FailedError(message)
     with explained(out), progress("replay", input_bytes(events)) as advance:
-        control = load_control(rules, topology)
+        settings = settings_of(None)
+        control = load_control(rules or settings.rules, topology or settings.topology)
         check_readable(events)
         settle_collector()
         summary = Replay(control, out).run(read_merged(list(events), size=BATCH_RECORDS, advance=advance))
@@ -53,12 +60,18 @@ def as_document(summary: ReplaySummary) -> dict[str, object]:
 
 
 def _text(summary: ReplaySummary, out: Path) -> str:
-    verdicts = summary.funnel["verdicts"]
-    assert isinstance(verdicts, dict)
-    judged = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count) or "nothing to judge"
+    flags = _counts(summary, "flagged")
+    flagged = f"flagged: {flags}\n" if flags else ""
     return (
-        f"{counted(summary.events, 'item')}: {judged}\n"
-        f"{counted(summary.stretches, 'firing stretch', 'firing stretches')} in {counted(summary.incidents, 'incident')}, "
+        f"{counted(summary.events, 'item')}: {_counts(summary, 'verdicts') or 'nothing to judge'}\n"
+        f"{flagged}{counted(summary.stretches, 'firing stretch', 'firing stretches')} in {counted(summary.incidents, 'incident')}, "
         f"{counted(summary.dead_letters, 'dead letter')}, {summary.cpu_s:.2f} CPU-s\n"
         f"results in {out}"
     )
+
+
+def _counts(summary: ReplaySummary, part: str) -> str:
+    """Write the counts of a part of the funnel that are not zero."""
+    counts = summary.funnel[part]
+    assert isinstance(counts, dict)
+    return ", ".join([f"{count} {name}" for name, count in counts.items() if count])

@@ -13,7 +13,7 @@ import msgspec
 
 from correlator.cli.errors import FailedError
 from correlator.config.settings import Settings, TopicSettings, load_settings
-from correlator.runtime.database import FILE_NAME
+from correlator.runtime.database import FILE_NAME, lies_still
 from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.ports import Log, Transient
 from correlator.runtime.worker import BACK_OFF_S
@@ -41,6 +41,8 @@ async def opened_log(
 ) -> AsyncIterator[Log]:
     """Open the log that the options name: a folder's, made when missing unless it must exist, or Kafka's. Raises `PortError`.
 
+    A log that must exist is opened to be read, so its disk may be read-only.
+
     With an `instance`, the name that groups know us by, it waits for brokers that are away: whoever started us found them once.
     """
     if embedded is not None:
@@ -56,6 +58,11 @@ async def opened_log(
 async def _in_folder(embedded: Path, *, must_exist: bool) -> Log:
     if must_exist and not (embedded / FILE_NAME).exists():
         message = f"{embedded}: there is no log here; `correlator publish --embedded {embedded} FILE` makes one"
+        raise FailedError(message)
+    if lies_still(embedded):
+        if must_exist:
+            return EmbeddedLog.open_still(embedded)
+        message = f"{embedded}: its disk is read-only: mount it for writing, or name a folder on another one"
         raise FailedError(message)
     return await EmbeddedLog.open(embedded)
 

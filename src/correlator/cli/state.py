@@ -14,6 +14,7 @@ from correlator.config.files import STDIN
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
 from correlator.runtime.archive import Archive, ArchiveWriter
+from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.transfer import Moved, RawStart, export_state, import_state
 
 
@@ -45,6 +46,9 @@ def export(file: Path, *, config: str | None, embedded: Path | None, as_json: bo
     A service that runs on this log is stopped by it (code 2), so stop it yourself: afterwards it goes on as if nothing had been. FILE is
     written whole or not at all. Raw records, decisions and dead letters are not in it.
     """
+    if not file.parent.is_dir():
+        message = f"{file}: there is no folder {file.parent} to write it into; make it first"
+        raise FailedError(message)
     with explained(file.parent):
         settings = settings_of(config)
         moved = asyncio.run(_export(settings, embedded, file))
@@ -54,7 +58,7 @@ def export(file: Path, *, config: str | None, embedded: Path | None, as_json: bo
 async def _export(settings: Settings, embedded: Path | None, file: Path) -> Moved:
     async with opened_log(settings, embedded, must_exist=True) as log:
         with ArchiveWriter(file) as writer:
-            return await export_state(log, settings, writer)
+            return await export_state(log, settings, writer, is_still=isinstance(log, EmbeddedLog) and log.is_still)
 
 
 @state.command("import")

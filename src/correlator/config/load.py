@@ -14,7 +14,7 @@ from correlator.config.nearest import Suggester
 from correlator.config.problem import ConfigError, Findings, Problem, Severity
 from correlator.config.rules import RulesCompiler
 from correlator.config.schema import RulesFile, TopologyFile
-from correlator.config.settings import Settings, check_paths
+from correlator.config.settings import Settings, check_names
 from correlator.config.topology import TopologyCompiler
 from correlator.config.validate import Validated, validate
 from correlator.model.rule import RuleSet
@@ -98,7 +98,7 @@ def _examine(paths: Sequence[str], *, only: Kind | None) -> Loaded:
         validated = validate(document, schema, findings=findings, suggester=suggester)
         checked[schema].append(validated)
     for settings in checked[Settings]:
-        check_paths(settings, findings)
+        check_names(settings, findings)
     rules_compiler = RulesCompiler(checked[RulesFile], findings=findings)
     rules = rules_compiler.compile()
     topology_compiler = TopologyCompiler(checked[TopologyFile], findings=findings, suggester=suggester)
@@ -153,6 +153,8 @@ def _in_folder(folder: str, findings: Findings) -> list[str]:
 def _schema_of(document: Document, findings: Findings, *, only: Kind | None) -> Kind | None:
     """Answer what a file is by its keys at the top; None when it is empty, or after recording why it cannot be told."""
     root = document.root
+    if only is None and (root is None or root == {}):
+        findings.warning(document.mark(), "the file says nothing: it has no keys")
     if root is None:
         return only
     if not isinstance(root, Mapping):

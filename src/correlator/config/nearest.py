@@ -20,12 +20,17 @@ class Suggester:
         self._left = budget
 
     def hint(self, word: str, known: Collection[str]) -> str:
-        """Answer `did you mean 'x'?` for the nearest of the known names, or the empty text. `known` should test membership fast."""
+        """Answer `did you mean 'x'?` for the nearest of the known names, or the empty text. `known` should test membership fast.
+
+        A word with which several known names begin may mean any of them.
+        """
         if self._left <= 0:
             return ""
         self._left -= 1
+        begun = [name for name in known if name.startswith(f"{word}_")] if len(known) <= _SCAN_LIMIT else []
         name = nearest(word, known)
-        return f"did you mean '{name}'?" if name else ""
+        meant = "' or '".join(begun) if len(begun) > 1 else name
+        return f"did you mean '{meant}'?" if meant else ""
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:

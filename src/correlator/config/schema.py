@@ -3,6 +3,8 @@
 Messages of errors, the JSON Schemas in docs/schemas and the tables in docs are made from these.
 """
 
+import re
+from collections.abc import Sequence
 from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
@@ -41,23 +43,44 @@ class Between:
 
     def __call__(self, value: object) -> Duration:
         """Answer milliseconds; the name of the field stands before the message."""
-        duration = _duration(value)
+        duration = _duration(value, self._units(value))
         if duration < self._low:
             raise mistake(f"must be at least {format_duration(self._low)}, not {value}")
         if duration > self._high:
             raise mistake(f"must be at most {format_duration(self._high)}, not {value}")
         return duration
 
+    def _units(self, value: object) -> list[str]:
+        """Answer the units with which a bare number would be allowed here, the smallest first, each with its name."""
+        if not isinstance(value, int):
+            return []
+        return [f"{value}{sign} for {name}" for sign, (name, unit) in _UNITS.items() if self._low <= value * unit <= self._high]
 
+
+class Written:
+    """Reads text that a pattern describes, and says in words what may stand there."""
+
+    def __init__(self, pattern: str, words: str) -> None:
+        self._pattern = re.compile(pattern)
+        self._words = words
+
+    def __call__(self, value: str) -> str:
+        """Answer the text; the name of the field stands before the message."""
+        if self._pattern.search(value) is None:
+            raise mistake(f"must be {self._words}, not {shown(value)}")
+        return value
+
+
+_UNITS: Final = {"s": ("seconds", SECOND), "m": ("minutes", MINUTE), "h": ("hours", HOUR), "d": ("days", DAY)}
 DURATION_FORMS: Final[list[object]] = [{"type": "string", "pattern": DURATION_PATTERN}, {"const": 0}]
 durations_as_text: Final = WithJsonSchema({"anyOf": DURATION_FORMS})
 
 
-def _duration(value: object) -> Duration:
+def _duration(value: object, units: Sequence[str]) -> Duration:
     if value == 0 and not isinstance(value, bool):
         return 0
     if isinstance(value, int) and not isinstance(value, bool):
-        raise mistake(f"has no unit; write {value}s for seconds or {value}m for minutes")
+        raise mistake(f"has no unit; write {' or '.join(units[:2]) or '30s, 5m or 7d, say'}")
     if not isinstance(value, str):
         raise mistake(f"must be a duration such as 30s, 5m or 1h30m, not {shown(value)}")
     try:

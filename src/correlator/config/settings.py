@@ -2,20 +2,24 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from correlator.config.files import STDIN, STDIN_SHOWN, read_file
 from correlator.config.nearest import Suggester
 from correlator.config.problem import ConfigError, Findings
-from correlator.config.schema import Between, Name, Section, durations_as_text, emptied, mistake, unlisted
+from correlator.config.schema import Between, Name, Section, Written, durations_as_text, emptied, mistake, unlisted
 from correlator.config.validate import Validated, validate
 from correlator.model.instant import DAY, HOUR, SECOND, Duration
 
 _PORT_LIMIT = 65535
 _PATHS = ("rules", "topology")
 """The keys that name files and folders."""
+_TOPIC: Final = r"^[A-Za-z0-9._-]{1,200}$"
+_PREFIX: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+OWN_TOPICS: Final = ("control", "frames", "checkpoints", "incidents", "alerts", "decisions", "dead-letters")
+"""Names behind the prefix that the service writes to: no raw topic may have one."""
 
 
 def _address(value: str) -> str:
@@ -142,7 +146,9 @@ class RetentionSettings(Section):
 class TopicSettings(Section):
     """One raw topic that intake reads."""
 
-    name: Annotated[Name, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = Field(description="Its name, without the prefix.")
+    name: Annotated[Name, AfterValidator(Written(_TOPIC, "up to 200 letters, digits, '.', '_' and '-'"))] = Field(
+        description="Its name, without the prefix.", json_schema_extra={"pattern": _TOPIC}
+    )
     format: Literal["auto", "native", "alertmanager", "cloudevents"] = Field(
         default="auto", description="The shape of its records; `auto` tells it record by record."
     )
@@ -161,8 +167,14 @@ class Settings(Section):
     topology: Annotated[tuple[Name, ...], BeforeValidator(unlisted)] = Field(
         default=("topologies",), description="Files and folders of topologies, relative to this file."
     )
-    prefix: Annotated[str, Field(strict=True, pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] = Field(
-        default="correlator", description="What the names of all topics, groups and transactions of this application begin with."
+    prefix: Annotated[
+        str,
+        Field(strict=True),
+        AfterValidator(Written(_PREFIX, "up to 64 small letters, digits, '.', '_' and '-', first a letter or digit")),
+    ] = Field(
+        default="correlator",
+        description="What the names of all topics, groups and transactions of this application begin with.",
+        json_schema_extra={"pattern": _PREFIX},
     )
     kafka: KafkaSettings = Field(default=KafkaSettings(), description="The brokers.")
     http: HttpSettings = Field(default=HttpSettings(), description="The HTTP server.")
@@ -174,12 +186,8 @@ class Settings(Section):
     )
 
     @model_validator(mode="after")
-    def _each_topic_once(self) -> Self:
-        names = [topic.name for topic in self.topics]
-        twice = next((name for rank, name in enumerate(names) if name in names[:rank]), None)
-        if twice is not None:
-            raise mistake(f"names the topic '{twice}' twice")
-        if not names:
+    def _has_topics(self) -> Self:
+        if not self.topics:
             raise mistake("names no topic to read; leave 'topics' out to read 'events'")
         return self
 
@@ -197,7 +205,7 @@ def load_settings(path: str | None) -> Settings:
     settings: object = None
     if document is not None:
         validated = validate(document, Settings, findings=findings, suggester=Suggester())
-        check_paths(validated, findings)
+        check_names(validated, findings)
         settings = validated.model
     if findings.has_errors:
         raise ConfigError(findings.problems())
@@ -205,8 +213,28 @@ def load_settings(path: str | None) -> Settings:
     return _resolved(settings, _folder(path))
 
 
-def check_paths(settings: Validated, findings: Findings) -> None:
-    """Record every path of rules or topologies that a settings file names and that is not there."""
+def check_names(settings: Validated, findings: Findings) -> None:
+    """Record every name in a settings file that is wrong beside another: paths that are not there, topics that cannot be raw ones."""
+    _check_paths(settings, findings)
+    _check_topics(settings, findings)
+
+
+def _check_topics(settings: Validated, findings: Findings) -> None:
+    """Record every raw topic whose name another raw topic has, or a topic that the service writes."""
+    entries = settings.scalar("topics")
+    ranks: dict[object, int] = {}
+    for rank, entry in enumerate(entries) if isinstance(entries, list) else ():
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            continue
+        where = settings.document.mark(("topics", rank, "name"))
+        if name in OWN_TOPICS:
+            findings.error(where, f"topics[{rank}].name: '{name}' is a topic that the service writes; choose another name")
+        elif ranks.setdefault(name, rank) != rank:
+            findings.error(where, f"topics[{rank}].name: '{name}' is the name of topics[{ranks[name]}] already; a topic stands here once")
+
+
+def _check_paths(settings: Validated, findings: Findings) -> None:
     folder = _folder(settings.document.file)
     for key in _PATHS:
         entries = settings.scalar(key)

@@ -31,7 +31,6 @@ _PREDICATES: Final = {
     "less_than_equal": "must be at most {le}, not {value}",
     "literal_error": "must be {expected}, not {shown}",
     "model_type": "must be a mapping, not {shown}",
-    "string_pattern_mismatch": "must match {pattern}, not {shown}",
     "string_too_long": "must not be longer than {max_length} characters",
     "string_too_short": "must not be empty",
     "string_type": "must be text, not {shown}",

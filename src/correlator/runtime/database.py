@@ -1,6 +1,7 @@
 """The SQLite file of the embedded log: its schema, how it is opened and written, and what its errors mean to the port."""
 
 import errno
+import os
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +13,7 @@ from correlator.runtime.ports import Full, PortError, Refused, Transient
 T = TypeVar("T")
 
 FILE_NAME: Final = "correlator.db"
+WAL_NAME: Final = f"{FILE_NAME}-wal"
 SCHEMA_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x434F5252  # "CORR", in the file's header: tells our file from other programs' databases
 
@@ -76,7 +78,10 @@ _SCHEMA: Final = (
 _ERRORS: Final[dict[int, tuple[type[PortError], str]]] = {
     sqlite3.SQLITE_BUSY: (Transient, "other processes kept it locked; is one of them stuck?"),
     sqlite3.SQLITE_LOCKED: (Transient, "it is locked"),
-    sqlite3.SQLITE_FULL: (Full, "the disk, or the size allowed to the file, is full: make room; nothing was written"),
+    sqlite3.SQLITE_FULL: (
+        Full,
+        f"the disk, or the size allowed to it, is full: make room, but leave {WAL_NAME}, it holds records; the last write was undone",
+    ),
     sqlite3.SQLITE_READONLY: (Refused, "it cannot be written: give this user write permission to the file and its folder"),
     sqlite3.SQLITE_PERM: (Refused, "permission denied: give this user write permission to the file and its folder"),
     sqlite3.SQLITE_CANTOPEN: (Refused, "it cannot be opened: check that the folder exists, may be written and has room"),
@@ -117,13 +122,49 @@ def connect(directory: Path) -> sqlite3.Connection:
         raise port_error(error, path) from error
 
 
-def prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Check whose file it is, create its tables if it is new, and set how it is written."""
+def lies_still(directory: Path) -> bool:
+    """Tell whether a folder is there and lies on a file system that is read-only for everybody, as one remounted after an error."""
+    return directory.is_dir() and bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+
+
+def connect_still(directory: Path) -> sqlite3.Connection:
+    """Open the file in a folder that nobody can write; Refused where that cannot be, or a part of what was committed cannot be read.
+
+    Without a WAL the file holds all, and SQLite need not look for one. A WAL is read through the index that lies beside it; where the
+    index has gone, SQLite would have to write it.
+    """
+    path, wal = directory / FILE_NAME, directory / WAL_NAME
+    has_wal = wal.exists() and wal.stat().st_size > 0
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{'' if has_wal else '&immutable=1'}", uri=True, isolation_level=None)
+    except sqlite3.Error as error:
+        raise port_error(error, path) from error
+    try:
+        _check_ours(db, path)
+    except sqlite3.Error as error:
+        db.close()
+        if has_wal:
+            raise Refused(
+                f"{path}: its disk is read-only, so that what {wal.name} holds cannot be read there: copy both files into a folder that "
+                f"can be written, and name that ({error})"
+            ) from error
+        raise port_error(error, path) from error
+    return db
+
+
+def _check_ours(db: sqlite3.Connection, path: Path) -> int:
+    """Check whose file it is, and answer the version of its schema. Raises Refused."""
     application, version = number_of(db, "PRAGMA application_id"), number_of(db, "PRAGMA user_version")
     if application != _APPLICATION_ID and number_of(db, "SELECT count(*) FROM sqlite_master"):
         raise Refused(f"{path}: is a database of another program: choose another folder")
     if version > SCHEMA_VERSION:
         raise Refused(f"{path}: was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION}): use that version")
+    return version
+
+
+def prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Check whose file it is, create its tables if it is new, and set how it is written."""
+    version = _check_ours(db, path)
     db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":

@@ -27,8 +27,10 @@ from correlator.runtime.database import (
     KEYED_CACHE_KIB,
     PAGE_BYTES,
     WAL_LIMIT_BYTES,
+    WAL_NAME,
     Partition,
     connect,
+    connect_still,
     in_transaction,
     is_busy,
     number_of,
@@ -69,12 +71,15 @@ class EmbeddedLog:
     waits for another process.
     """
 
-    def __init__(self, db: sqlite3.Connection, path: Path, *, clock: Callable[[], Instant], patience_ms: int) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, path: Path, *, clock: Callable[[], Instant], patience_ms: int, is_still: bool = False
+    ) -> None:
         self.path = path
+        self.is_still = is_still
         self.clock = clock
         self._db = db
         self._patience_s = patience_ms / 1000
-        self._wal = path.with_name(f"{path.name}-wal")
+        self._wal = path.with_name(WAL_NAME)
         self._known: dict[TopicPartition, Partition] = {}
         self._retention: dict[str, Duration | None] = {}
         self._commits = 0
@@ -99,6 +104,11 @@ class EmbeddedLog:
             undo.pop_all()
         return log
 
+    @classmethod
+    def open_still(cls, directory: Path) -> "EmbeddedLog":
+        """Open the log in a folder on a disk that nobody can write, to read it. Raises Refused, which says what to do."""
+        return cls(connect_still(directory), directory / FILE_NAME, clock=wall_clock, patience_ms=0, is_still=True)
+
     async def close(self) -> None:
         """See `Log.close`; the last process to close merges the WAL into the file."""
         self._db.close()
@@ -117,7 +127,9 @@ class EmbeddedLog:
             pause = min(2 * pause, 0.02)
 
     async def write(self, step: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `step` in one SQLite transaction and wake the readers of this process."""
+        """Run `step` in one SQLite transaction and wake the readers of this process. Raises Refused where nothing can be written."""
+        if self.is_still:
+            raise Refused(f"{self.path}: its disk is read-only: mount it for writing, or copy the folder to another one")
         result = await self.when_free(lambda: in_transaction(self._db, lambda: step(self._db)))
         self._commits += 1
         self._committed_here.set()

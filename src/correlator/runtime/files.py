@@ -19,6 +19,8 @@ CHUNK_BYTES: Final = 1 << 16
 """Read at a time: larger blocks are fresh pages from the kernel each time (0.37 CPU-s for a million lines of 340 B, against 0.25)."""
 DOCUMENT_BYTES_MOST: Final = 64 * 1024 * 1024
 """A file that is one JSON document is read whole, up to this size."""
+_GZIP: Final = b"\x1f\x8b"
+"""With which every gzip file begins, and no JSON."""
 _BLANK_LINES_MOST: Final = 100_000
 _STEP_MOST: Final = HOUR
 """A time further ahead of its file than this counts only when the next record agrees: one typing error must not hold back a file."""
@@ -93,10 +95,13 @@ def check_readable(paths: Iterable[str]) -> None:
         if path != "-":
             try:
                 with Path(path).open("rb") as file:
-                    file.peek(1)
+                    is_packed = file.peek(len(_GZIP)).startswith(_GZIP)
             except OSError as error:
                 message = f"{path}: cannot be read: {error.strerror or error}"
                 raise InputError(message) from error
+            if is_packed:
+                message = f"{path}: is compressed: unpack it into standard input (`gunzip -c {path} | … -`)"
+                raise InputError(message)
 
 
 def read_merged(paths: list[str], *, size: int, advance: Advance = lambda _: None) -> Iterator[Records]:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from correlator.intake.arrival import ArrivalClock
-from correlator.intake.formats import Format, read_items
+from correlator.intake.formats import Format, format_of, read_items
 from correlator.intake.formats.fields import seems_seconds
 from correlator.intake.identify import fingerprint_of
 from correlator.intake.normalise import Judged, Normaliser, Statement, judge, service_flag
@@ -26,7 +26,10 @@ _RULES: Final = RuleSet()
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One line of `correlator parse`. `detail` says why it was rejected, or what is odd about its time."""
+    """One line of `correlator parse`. `detail` says why it was rejected, or what is odd about its time.
+
+    `position` is where the item's record begins, and its place in it; `format` as what the record was read, None where nothing tells.
+    """
 
     verdict: str
     reason: str | None
@@ -34,6 +37,7 @@ class Item(msgspec.Struct, frozen=True):
     flags: list[str]
     position: Place
     alert: dict[str, object] | None
+    format: str | None
 
 
 class _Read(msgspec.Struct, frozen=True):
@@ -41,6 +45,7 @@ class _Read(msgspec.Struct, frozen=True):
     statement: Statement | None
     place: Place
     spot: tuple[int, int] | None
+    form: Format | None
 
 
 class Inspector:
@@ -60,7 +65,11 @@ class Inspector:
     def inspect(self, records: Records, number: int) -> list[Item]:
         """Take a batch's record; answer the items decided by it, which may be earlier ones: a time far ahead waits for witnesses."""
         value = records.values[number]
-        read = [self._read(event, records, number, item=item) for item, event in enumerate(read_items(value, self._form))]
+        form = format_of(value, self._form)
+        read = [
+            _Read(event, self._statement(event), records.place_of(number, item), _spot_of(event, records, number, item=item), form)
+            for item, event in enumerate(read_items(value, self._form))
+        ]
         claims = [one.statement.claim for one in read if one.statement is not None]
         return self._decided(self._clock.take(claims, read, size=len(value)))
 
@@ -68,11 +77,8 @@ class Inspector:
         """Answer the items that still waited."""
         return self._decided(self._clock.end())
 
-    def _read(self, event: Event | Refusal, records: Records, number: int, *, item: int) -> _Read:
-        place = records.place_of(number, item)
-        if isinstance(event, Refusal):
-            return _Read(event, None, place, records.spot_of(number, item))
-        return _Read(event, self._normaliser.statement(event, None), place, None)
+    def _statement(self, event: Event | Refusal) -> Statement | None:
+        return None if isinstance(event, Refusal) else self._normaliser.statement(event, None)
 
     def _decided(self, decided: list[tuple[Instant, list[_Read]]]) -> list[Item]:
         return [self._item(one, now) for now, read in decided for one in read]
@@ -82,7 +88,7 @@ class Inspector:
         if isinstance(event, Refusal) or statement is None:
             assert isinstance(event, Refusal), "what is not refused is a statement"
             self.rejected[event.reason.value] += 1
-            return Item("rejected", event.reason.value, _located(event.detail, read.spot), [], read.place, None)
+            return Item("rejected", event.reason.value, _located(event.detail, read.spot), [], read.place, None, read.form)
         self.accepted += 1
         fingerprint = fingerprint_of(event.labels, _RULES.identity)
         judged = judge(statement, now, _RULES.time.lateness)
@@ -90,7 +96,9 @@ class Inspector:
         flags = Flag(judged.flags) | (service_flag(event.labels, None) & Flag.MISSING_SERVICE) | self._flag_of_end(event, fingerprint)
         said = statement.at if statement.at is not None else judged.at
         words = [str(flag.name).lower() for flag in flags]
-        return Item("accepted", None, _odd_time(event, flags, said, judged=judged), words, read.place, _alert(event, fingerprint, said))
+        return Item(
+            "accepted", None, _odd_time(event, flags, said, judged=judged), words, read.place, _alert(event, fingerprint, said), read.form
+        )
 
     def _flag_of_end(self, event: Event, fingerprint: bytes) -> Flag:
         """Foresee that correlate will not have seen an alert fire that is resolved here."""
@@ -100,6 +108,10 @@ class Inspector:
             self._fired = {}
         self._fired[fingerprint] = None
         return Flag.NONE
+
+
+def _spot_of(event: Event | Refusal, records: Records, number: int, *, item: int) -> tuple[int, int] | None:
+    return records.spot_of(number, item) if isinstance(event, Refusal) else None
 
 
 def _located(detail: str, spot: tuple[int, int] | None) -> str:

@@ -21,7 +21,7 @@ from correlator.runtime.metrics import Stage
 from correlator.runtime.pace import Note, Pace, check_arrival, hold_of, read_note
 from correlator.runtime.ports import Batch, Headers, Log, Messages, OffsetOutOfRange, Position, TopicPartition, Transient
 from correlator.runtime.telemetry import Telemetry
-from correlator.runtime.topics import END_HEADER, Topics
+from correlator.runtime.topics import Topics, is_end
 
 TICK_EVERY: Final = SECOND
 POLL_MS: Final = 200
@@ -291,17 +291,13 @@ def _parts(batch: Batch) -> list[_Part]:
     parts: list[_Part] = []
     first = 0
     for number, headers in enumerate(batch.headers or ()):
-        if _is_end(headers):
+        if is_end(headers):
             records = [_Part(_slice(batch, first, number))] if first < number else []
             parts += [*records, _Part(is_last=True), _Part(end=batch.offsets[number])]
             first = number + 1
     if first < len(batch):
         parts.append(_Part(_slice(batch, first, len(batch))))
     return parts
-
-
-def _is_end(headers: Headers) -> bool:
-    return any((name, value) == END_HEADER[0] for name, value in headers)
 
 
 def _slice(batch: Batch, first: int, last: int) -> Batch:

@@ -22,6 +22,11 @@ LARGEST_RECORD: Final = 16 * 1024 * 1024
 """Bytes of our own records: a frame of 16,000 new alerts with all their labels has about 6 MB, rules and topology less."""
 
 
+def is_end(headers: Headers) -> bool:
+    """Tell whether a record with these headers closes a recording."""
+    return any((name, value) == END_HEADER[0] for name, value in headers)
+
+
 class Topics(msgspec.Struct, frozen=True):
     """Names under one prefix, so that two applications can share a log."""
 

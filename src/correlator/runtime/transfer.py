@@ -54,8 +54,8 @@ class Moved(msgspec.Struct):
 # Export
 
 
-async def export_state(log: Log, settings: Settings, writer: ArchiveWriter) -> Moved:
-    """Stop whoever writes, and put the application's state into an archive.
+async def export_state(log: Log, settings: Settings, writer: ArchiveWriter, *, is_still: bool = False) -> Moved:
+    """Stop whoever writes, unless nobody can (`is_still`), and put the application's state into an archive.
 
     Raises Refused where there is none or a part of it is gone, Fenced when a service took its place back meanwhile, Transient; Full.
     """
@@ -67,7 +67,8 @@ async def export_state(log: Log, settings: Settings, writer: ArchiveWriter) -> M
     raw = [tp for topic in settings.topics for tp in await _partitions_of(log, topics.raw(topic.name))]
     custody = Custody(log, topics, raw=raw, domains=len(domains))
     try:
-        await custody.take()
+        if not is_still:
+            await custody.take()
         control = await newest_control(log, topics)
         assert control is not None, "it was there, and nobody deletes it"
         judged = [await _judged(log, topics, number) for number in range(len(domains))]
@@ -78,7 +79,8 @@ async def export_state(log: Log, settings: Settings, writer: ArchiveWriter) -> M
             async for records in _state_of(log, topics, number, judged=judged[number]):
                 moved.count(records.topic, len(records.offsets))
                 writer.add(records)
-        await _prove(log, custody, places, judged=judged)
+        if not is_still:
+            await _prove(log, custody, places, judged=judged)
     finally:
         await custody.close()
     return moved

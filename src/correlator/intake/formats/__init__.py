@@ -48,6 +48,16 @@ def detect(document: dict[str, Any]) -> Format:
     return Format.NATIVE
 
 
+def format_of(body: bytes, form: Format = Format.AUTO) -> Format | None:
+    """Answer as what a record is read; None where nothing tells, or the items of a list differ."""
+    if form is not Format.AUTO:
+        return form
+    document = decode_record(body)
+    items = document if isinstance(document, list) else [document]
+    found = [detect(item) if isinstance(item, dict) else None for item in items]
+    return found[0] if found and all(each is found[0] for each in found) else None
+
+
 def _read(document: object, form: Format) -> list[Event | Refusal]:
     if isinstance(document, list):
         return _all_of(document, lambda item: _read(item, form))

@@ -15,6 +15,7 @@ from aiokafka.client import CoordinationType
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
     IllegalGenerationError,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
@@ -40,6 +41,8 @@ SESSION_MS: Final = 6_000
 REBALANCE_MS: Final = 5_000
 """For how long a rebalance waits for members; below the patience of a request."""
 _PAUSE_S: Final = 0.2
+_UNTOLD: Final = 25
+"""So many times in a row, five seconds, a group may have no coordinator without a warning: a new broker first makes the topic for it."""
 _LEAVE_PATIENCE_S: Final = 1.0
 _TYPE: Final = "consumer"
 _PROTOCOL: Final = "correlator"
@@ -68,16 +71,18 @@ class KafkaMembership:
 
     async def run(self, on_share: Callable[[Share], None]) -> None:
         """See `Membership.run`."""
-        told = False
+        told, absences = False, 0
         try:
             while True:
                 try:
                     self._share = await self._join()
-                    told = False
+                    told, absences = False, 0
                     await self._stay(on_share)
                 except (KafkaError, TimeoutError, OSError, Transient) as error:
                     self._forget(error)
-                    if not told and not isinstance(error, MemberIdRequired | RebalanceInProgressError):
+                    absences = absences + 1 if isinstance(error, GroupCoordinatorNotAvailableError) else _UNTOLD
+                    is_usual = isinstance(error, MemberIdRequired | RebalanceInProgressError)
+                    if not told and not is_usual and absences >= _UNTOLD:
                         told = True
                         _logger.warning("group %s: %s; joining it again", self._group, _text(error))
                     await asyncio.sleep(0 if isinstance(error, MemberIdRequired) else _PAUSE_S)
