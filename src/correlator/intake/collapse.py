@@ -11,10 +11,11 @@ from correlator.frames.frame import MAX_SPAN, SPECIAL, Extra, Frame, FrameKind, 
 from correlator.model.alert import Status
 from correlator.model.instant import MINUTE, Duration, Instant
 
-FRAME_BYTES: Final = 4 * 1024 * 1024
+FRAME_BYTES: Final = 2 * 1024 * 1024
 """A frame is cut when it has grown to about this: a whole batch in most cases, and far below what the frames topic allows (16 MB).
 
-Every frame makes a revision of each incident it concerns: of a million new alerts, frames of 0.5 MB cost a third more than these do.
+Every frame makes a revision of each incident it concerns: of a million new alerts, frames of 0.5 MB cost a quarter more than these do.
+Those of 4 MB cost a twentieth less, and 16 MB of resident memory more.
 """
 _ROW_BYTES: Final = 40
 _EXTRA_BYTES: Final = 40
