@@ -129,9 +129,8 @@ class Pace:
 
     async def _look(self) -> None:
         looked, behind = self._seconds(), list[_Behind]()
-        for tp in self._others:
-            position = await self._log.committed(self._group, tp)
-            first, end = await self._log.bounds(tp)
+        standings = await self._log.standings(self._group, self._others)
+        for tp, (position, first, end) in zip(self._others, standings, strict=True):
             if self._given_up.get(tp, _NOWHERE) != position:
                 self._given_up.pop(tp, None)
                 if max(position.offset if position is not None else first, first) < end:
