@@ -18,7 +18,7 @@ PATIENCE_S: Final = 30
 """How long whoever could go on may stand still before the others go on without it."""
 LOOK_HOLDS_S: Final = 30
 """How long a live partition that was not behind may be taken for one: what came to it since is stamped later than the look."""
-_PAUSES_S: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+_PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1)
 """Pauses between looks while nothing moves; the last one repeats."""
 _NOWHERE: Final = Position(-1)
 _logger: Final = logging.getLogger(__name__)
