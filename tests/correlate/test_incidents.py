@@ -109,6 +109,17 @@ def test_a_guess_is_published_before_it_is_judged_and_keeps_its_id() -> None:
     assert later.incidents[guess.id].counts["alerts"] == 1
 
 
+def test_each_of_many_guesses_is_listed_when_it_comes() -> None:
+    """A document lists a hundred guesses: those who wait for the newest must not wait until the oldest are judged."""
+    names = [f"Slow{number:03d}" for number in range(250)]
+    frames = frames_of([[an_event(f"db/{name}", f"{number * 10}ms")] for number, name in enumerate(names)], a_control())
+    outcome = follow(Machine(a_control()), frames[: len(names)])
+    listed = [{member.labels["alertname"] for member in document.members} for document in outcome.revisions]
+    assert len(outcome.incidents) == 1
+    assert all(name in members for name, members in zip(names, listed, strict=True))
+    assert listed[-1] == {names[0], *names[-100:]}
+
+
 def test_a_guess_that_does_not_come_true_is_withdrawn() -> None:
     control = a_control()
     machine = Machine(control)

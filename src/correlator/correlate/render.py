@@ -135,14 +135,15 @@ def _counts(incident: Incident) -> dict[str, int]:
 
 
 def listed_members(incident: Incident) -> dict[bytes, None]:
-    """Choose the members that a document shows: each entity's first alert, then the worst, the oldest, the newest, and guesses.
+    """Choose the members that a document shows: each entity's first alert, then the worst, the oldest, the newest, and the newest guesses.
 
     Roots are among the first entities (`diagnose.CANDIDATES_MOST`), and so always shown.
     """
     half, members = MEMBERS_MOST // 2, incident.members
     firsts = [hit.fingerprint for hit in islice(incident.hits.values(), half)]
     newest = reversed(members[max(half, len(members) - half) :])
-    listed = dict.fromkeys([*firsts, *incident.worst_members, *members[:half], *newest, *islice(incident.guesses, half)])
+    guesses = islice(incident.guesses, max(0, len(incident.guesses) - half), None)
+    listed = dict.fromkeys([*firsts, *incident.worst_members, *members[:half], *newest, *guesses])
     return listed if len(listed) <= MEMBERS_MOST else dict.fromkeys(islice(listed, MEMBERS_MOST))
 
 

@@ -12,6 +12,7 @@ from correlator.frames.codec import decode_frame
 from correlator.model.event import Flag
 from correlator.model.incident import IncidentDocument, encode_document, encode_incident
 from correlator.model.instant import SECOND, Instant
+from correlator.runtime.backlog import Backlog
 from correlator.runtime.limits import Limit, LimitNotices
 from correlator.runtime.metrics import RowKind, Stage
 from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
@@ -19,8 +20,8 @@ from correlator.runtime.restore import read_all, read_until
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import CHECKPOINT_KEY, REVISION_HEADER, SCHEMA_HEADER, Topics, complete_up_to
 
-FRAMES_MOST: Final = 16
-"""Frames of one transaction: each stands for up to 16,000 rows."""
+FRAMES_MOST: Final = 1_000
+"""Frames of one transaction. Readers give 4 MB at once, so they are that many only where each is small: many partitions, little in each."""
 POLL_MS: Final = 200
 _RESTORE_RECORDS: Final = 50_000
 
@@ -63,7 +64,7 @@ class CorrelateTask:
         """The last checkpoint's position once it is known: a restore begins there."""
         self.waiting_since: Instant | None = None
         """When the oldest frame was appended that is not finished, None when all are."""
-        self._end = 0
+        self._backlog = Backlog(log, self._tp, stage=Stage.CORRELATE, telemetry=telemetry, seconds=clock)
         self._is_leaving = False
         self.is_restored = False
 
@@ -79,7 +80,8 @@ class CorrelateTask:
                 self.waiting_since = batch.timestamps[-1]
             else:
                 self.position = self._reader.position  # what is left were holes, such as the markers of Kafka's transactions
-            if self._reader.position >= self._end:
+                await self._backlog.rested()
+            if self._reader.position >= self._backlog.end:
                 self.waiting_since = None
 
     def leave(self) -> None:
@@ -165,8 +167,7 @@ class CorrelateTask:
         stepped = time.perf_counter()
         await self._writer.commit()
         self.position, self.needed_from = position, needed_from
-        self._end = (await self._log.bounds(self._tp))[1]
-        self._telemetry.lag(Stage.CORRELATE, self._name, self._end - position)
+        await self._backlog.moved(position)
         self._count(written)
         self._telemetry.batch(Stage.CORRELATE, stepped - started, len(batch))
         self._telemetry.commit(time.perf_counter() - stepped)

@@ -13,6 +13,7 @@ from correlator.intake.output import DeadLetter, IntakeOutput
 from correlator.intake.pipeline import Intake
 from correlator.model.incident import encode_document
 from correlator.model.instant import MINUTE, NEVER, SECOND, Instant
+from correlator.runtime.backlog import Backlog
 from correlator.runtime.caution import Caution
 from correlator.runtime.control import ControlReader
 from correlator.runtime.embedded import wall_clock
@@ -85,7 +86,7 @@ class IntakeTask:
         """The committed position once it is known: what lies below is never read again."""
         self.waiting_since: Instant | None = None
         """When the oldest record was appended that is not finished, None when all are."""
-        self._end = 0
+        self._backlog = Backlog(log, tp, stage=Stage.INTAKE, telemetry=telemetry, seconds=seconds)
         self._is_leaving = False
 
     async def run(self) -> None:
@@ -101,7 +102,7 @@ class IntakeTask:
                 await self._go_on(self._parts[0])
             else:
                 await self._take_more()
-            if self._reader.position >= self._end and not self._parts:
+            if self._reader.position >= self._backlog.end and not self._parts:
                 self.waiting_since = None
 
     def leave(self) -> None:
@@ -136,6 +137,7 @@ class IntakeTask:
             self._parts.extend(_parts(batch) if self._is_recording else [_Part(batch)])
             await self._pace.refresh(NEVER if self._is_recording else batch.timestamps[-1])
             return
+        await self._backlog.rested()
         now = self._clock()
         if not self._is_recording and now - self._ticked >= TICK_EVERY and await self._is_at_end():
             self._ticked = now
@@ -273,8 +275,7 @@ class IntakeTask:
         await self._writer.commit()
         self.position = self.needed_from = output.position
         self._note = note
-        self._end = (await self._log.bounds(self._tp))[1]
-        self._telemetry.lag(Stage.INTAKE, self._name, self._end - self.position)
+        await self._backlog.moved(output.position)
         self._tell_refusals(output.dead_letters)
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))

@@ -62,6 +62,14 @@ class Position(NamedTuple):
     note: str = ""
 
 
+class Standing(NamedTuple):
+    """Where a group stands in a partition, and the bounds of that, asked for in this order: what comes in between is not behind us."""
+
+    position: Position | None
+    first: int
+    end: int
+
+
 class TopicSettings(msgspec.Struct, frozen=True):
     """A topic as the program needs it. A compacted topic keeps the newest record of each key (a None value is a tombstone).
 
@@ -218,6 +226,10 @@ class Log(Protocol):
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """Return the first offset that can be read and the one behind the last committed record (equal when there is none)."""
+        ...
+
+    async def standings(self, group: str, tps: Sequence[TopicPartition]) -> list[Standing]:
+        """Return `committed` and `bounds` of each of these partitions; of many it costs about what it costs of one."""
         ...
 
     async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:

@@ -133,6 +133,7 @@ class Worker:
         self._places: dict[TopicPartition, _Place] = {}
         self._intakes: dict[TopicPartition, IntakeTask] = {}
         self._correlates: dict[int, CorrelateTask] = {}
+        self._positions: list[int] = []
         self._idleness = Idleness(log, {self._topics.intake_group: list(self._raw), self._topics.correlate_group: self._frames})
         self._upkeep = Upkeep(
             log,
@@ -349,10 +350,17 @@ class Worker:
 
     async def _until_idle(self) -> None:
         """Return when all there is was taken, by whomever, raw records first, and the log was looked after: nobody else may do it."""
-        while not await self.is_idle():  # noqa: ASYNC110 - other processes publish too: no event tells of that
+        while self._has_moved() or not await self.is_idle():  # noqa: ASYNC110 - other processes publish too: no event tells of that
             await asyncio.sleep(_IDLE_CHECK_S)
         await self._upkeep.clean()
         await self._leave_all()
+
+    def _has_moved(self) -> bool:
+        """Answer whether a task of ours went on since the last time: then there is no need to ask the log whether all is taken."""
+        positions = [intake.position for intake in self._intakes.values()]
+        positions += [correlate.position for correlate in self._correlates.values()]
+        has_moved, self._positions = positions != self._positions, positions
+        return has_moved
 
     async def _leave_all(self) -> None:
         """Let all tasks finish what is committed already: it has to be counted."""
