@@ -16,10 +16,8 @@ The last line is `lost 0, double 0`, and the exit code 0, only when all is well.
 since processes are really killed: what is left of a failing run can be kept with --keep DIR (which must not exist yet).
 """
 
-import argparse
 import asyncio
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -34,9 +32,10 @@ import orjson
 
 from loadtest.broker import Broker
 from loadtest.doomed import PLACES
-from loadtest.field import EVENTS, PREFIX, ChaosError, Field, Worker
+from loadtest.field import EVENTS, PREFIX, Field, Worker
 from loadtest.plan import Settings as StormSettings
 from loadtest.plan import dice_for
+from loadtest.play import ChaosError, judge, parse, played
 from loadtest.storm import write_storm
 
 LEAST_RATE: Final = 5_000
@@ -243,7 +242,8 @@ def stamp(events: Path) -> None:
 
 
 async def play(field: Field, chaos: Chaos) -> None:
-    """Run the recording through the chaos to its end."""
+    """Replay the recording undisturbed, and run it through the chaos to its end."""
+    await field.replay()
     crew = Crew(field, dice_for(chaos.seed, "crew"))
     await crew.man()
     feeding = asyncio.create_task(field.feed(chaos.rate))
@@ -268,38 +268,6 @@ async def play(field: Field, chaos: Chaos) -> None:
     await field.correlator("run", "--listen", "off", "--until-idle")
 
 
-async def played(field: Field, chaos: Chaos) -> bool:
-    """Play within the time allowed, leaving no process behind; tell whether it came to its end."""
-    try:
-        async with asyncio.timeout(chaos.seconds):
-            await field.replay()
-            await play(field, chaos)
-    except TimeoutError:
-        print(f"not done within {chaos.seconds} s")
-        return False
-    except ChaosError as error:
-        print(error)
-        return False
-    finally:
-        await field.end_all()
-    return True
-
-
-def judge(field: Field) -> int:
-    """Let a process of its own judge the topics; answer its exit code."""
-    log = f"{field.broker.address}/{PREFIX}"
-    command = (sys.executable, "-m", "loadtest.checker", log, "--storm", str(field.storm), "--replay", str(field.results))
-    return subprocess.run(command, cwd=Path(__file__).parents[1], check=False).returncode
-
-
-def parse(arguments: list[str]) -> Chaos:
-    """Read the command line: an option for each field of Chaos."""
-    parser = argparse.ArgumentParser(prog="loadtest.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for field in msgspec.structs.fields(Chaos):
-        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
-    return msgspec.convert(vars(parser.parse_args(arguments)), Chaos)
-
-
 def run(chaos: Chaos, folder: Path) -> int:
     """Play and judge in a folder; answers the exit code."""
     started, broker = time.monotonic(), Broker(folder / "broker")
@@ -309,16 +277,16 @@ def run(chaos: Chaos, folder: Path) -> int:
     field.write_settings()
     broker.start()
     try:
-        is_played = asyncio.run(played(field, chaos))
+        is_played = asyncio.run(played(play(field, chaos), seconds=chaos.seconds, end_all=field.end_all))
         print(f"{time.monotonic() - started:.0f} s", flush=True)
-        return judge(field) if is_played else 1
+        return judge(f"{broker.address}/{PREFIX}", storm=field.storm, replay=field.results) if is_played else 1
     finally:
         broker.stop()
 
 
 def main() -> None:
     """Play the chaos in a folder that is removed afterwards, unless --keep names one."""
-    chaos = parse(sys.argv[1:])
+    chaos = parse(Chaos, sys.argv[1:], program="loadtest.chaos", description=__doc__)
     with TemporaryDirectory(prefix="chaos-") as temporary:
         code = run(chaos, Path(chaos.keep or temporary))
     sys.exit(code)

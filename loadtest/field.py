@@ -14,6 +14,7 @@ import msgspec
 
 from loadtest.broker import Broker
 from loadtest.doomed import VARIABLE
+from loadtest.play import ChaosError
 
 CORRELATOR: Final = str(Path(sys.executable).with_name("correlator"))
 RULES: Final = Path(__file__).with_name("chaos.rules.yaml")
@@ -26,10 +27,6 @@ _AWAY: Final = "no Kafka broker answers"
 _USAGE: Final = 2
 _AGAIN_S: Final = 0.5
 _TOLD_MOST: Final = 3_000
-
-
-class ChaosError(Exception):
-    """The run itself went wrong: a process ended that nobody killed, or did not answer."""
 
 
 class Worker:
