@@ -281,7 +281,7 @@ class Worker:
                 raise stopped(place.name, task.place, error) from error
         finally:
             place.task = None
-            await task.close()
+            await _closed(task)
         await (place.confirmation() if is_fenced else asyncio.sleep(pause))
         self._readiness.ready(place.name)
 
@@ -374,6 +374,16 @@ class Worker:
             return await self._idleness.is_idle()
         except Transient:
             return False  # the tasks tell of it
+
+
+async def _closed(task: Task) -> None:
+    """Close a task to the end, also when we are cancelled meanwhile: what it leaves open, nobody closes."""
+    closing = asyncio.ensure_future(task.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing
+        raise
 
 
 def _listed(share: Share) -> str:
