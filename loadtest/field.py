@@ -14,6 +14,7 @@ import msgspec
 
 from loadtest.broker import Broker
 from loadtest.doomed import VARIABLE
+from loadtest.leash import Leash
 from loadtest.play import ChaosError
 
 CORRELATOR: Final = str(Path(sys.executable).with_name("correlator"))
@@ -130,7 +131,7 @@ class Field:
         self._partitions = partitions
         self._number = 0
         self._feed: Process | None = None
-        self._processes: list[Process] = []
+        self._leashes: dict[Process, Leash] = {}
 
     def write_settings(self) -> None:
         """Write the settings of all workers: checkpoints and commits so often that kills fall between them, and inside them."""
@@ -150,8 +151,14 @@ class Field:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=DEVNULL, stdout=PIPE, stderr=said, env={**os.environ, **(environment or {})}, limit=1 << 20
             )
-        self._processes = [*(one for one in self._processes if one.returncode is None), process]
+        self._leashes[process] = Leash(process.pid)
+        self._let_go()
         return process
+
+    def _let_go(self) -> None:
+        """Let go of those that have ended."""
+        for process in [one for one in self._leashes if one.returncode is not None]:
+            self._leashes.pop(process).end()
 
     async def worker(self, *, doom: str = "") -> Worker:
         """Start one more worker; `doom` names the place where it kills itself (see `loadtest.doomed`)."""
@@ -200,7 +207,8 @@ class Field:
 
     async def end_all(self) -> None:
         """Leave no process behind."""
-        living = [process for process in self._processes if process.returncode is None]
+        living = [process for process in self._leashes if process.returncode is None]
         for process in living:
             process.kill()
         await asyncio.gather(*(process.wait() for process in living))
+        self._let_go()

@@ -8,7 +8,7 @@ from aiokafka.conn import CloseReason
 
 
 class Connections(AIOKafkaClient):  # type: ignore[misc] # aiokafka has no types
-    """A client of aiokafka's that knows every connection it made until that is closed, and makes none once it is closed itself."""
+    """A client of aiokafka's that closes its first connection when it is given up, and keeps none that was made while it was closed."""
 
     _is_closed = False
 
