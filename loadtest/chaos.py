@@ -22,6 +22,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -31,7 +32,6 @@ import msgspec
 import orjson
 
 from loadtest.broker import Broker
-from loadtest.doomed import PLACES
 from loadtest.field import EVENTS, PREFIX, Field, Worker
 from loadtest.plan import Settings as StormSettings
 from loadtest.plan import dice_for
@@ -43,7 +43,8 @@ LEAST_RATE: Final = 5_000
 PARTITIONS: Final = 8
 DOMAINS: Final = 4
 WORKERS: Final = 2
-MOMENTS: Final = ("load", "load", "load", "start", *PLACES)
+MOMENTS: Final = ("offsets", "restore", "load", "load", "begin", "start", "commit", "load")
+"""When workers are killed, in turns: short runs see what matters most."""
 PAUSE_S: Final = (0.5, 4.0)
 FROZEN_S: Final = (12.0, 20.0)
 READY_S: Final = 60.0
@@ -53,13 +54,17 @@ QUIET_S: Final = 120.0
 
 
 class Chaos(msgspec.Struct, frozen=True):
-    """What the command line asks for: numbers of faults, events a second, seconds of load and for all of it."""
+    """What the command line asks for: numbers of faults, events a second, seconds for the faults, of load, and for all of it.
+
+    Seconds for faults and load are as many as these need where they are 0.
+    """
 
     kills: int = 30
     freezes: int = 5
     brokers: int = 5
     guests: int = 6
     rate: int = 5_500
+    within: int = 0
     load: int = 0
     seconds: int = 1_200
     seed: int = 1
@@ -68,7 +73,7 @@ class Chaos(msgspec.Struct, frozen=True):
     @property
     def faults_s(self) -> int:
         """In what time the faults are planned."""
-        return 20 + max(self.kills * 9, self.freezes * 40, self.brokers * 40, self.guests * 30)
+        return self.within or 20 + max(self.kills * 9, self.freezes * 40, self.brokers * 40, self.guests * 30)
 
     @property
     def load_s(self) -> int:
@@ -98,7 +103,7 @@ class Crew:
         self._field = field
         self._dice = dice
         self._workers: list[Worker] = []
-        self._moments: list[str] = []
+        self._moments = cycle(MOMENTS)
         self._ready_after = 2.0
         self.killed: Counter[str] = Counter()
 
@@ -115,7 +120,8 @@ class Crew:
             worker.expect_alive()
 
     async def dismiss(self) -> None:
-        """Ask all to leave, and see that they do."""
+        """Ask all to leave once they work, and see that they do."""
+        await asyncio.gather(*(worker.ready(READY_S) for worker in self._workers))
         await asyncio.gather(*(worker.leave(EXIT_S) for worker in self._workers))
         self._workers = []
 
@@ -130,9 +136,7 @@ class Crew:
 
     async def kill(self) -> str:
         """End one worker at a moment of the kind whose turn it is; answers what was hit."""
-        if not self._moments:
-            self._moments = self._dice.sample(MOMENTS, len(MOMENTS))
-        moment = self._moments.pop()
+        moment = next(self._moments)
         hit = await (self._kill_at_work() if moment == "load" else self._kill_newcomer(moment))
         self.killed[hit] += 1
         return hit
