@@ -169,10 +169,10 @@ class Crew:
         """Stop a worker for longer than anybody waits for it, then let it go on."""
         worker = await self._chosen()
         await worker.ready(READY_S / 4)
-        await worker.signal(signal.SIGSTOP)
+        worker.signal(signal.SIGSTOP)
         seconds = self._dice.uniform(*FROZEN_S)
         await asyncio.sleep(seconds)
-        await worker.signal(signal.SIGCONT)
+        worker.signal(signal.SIGCONT)
         await asyncio.sleep(2.0)
         worker.expect_alive()
         worker.is_busy = False

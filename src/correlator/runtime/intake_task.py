@@ -19,7 +19,17 @@ from correlator.runtime.embedded import wall_clock
 from correlator.runtime.limits import LimitNotices, limits_of
 from correlator.runtime.metrics import Stage
 from correlator.runtime.pace import Note, Pace, hold_of, read_note
-from correlator.runtime.ports import Batch, Headers, Log, Messages, OffsetOutOfRange, Position, TopicPartition, Transient
+from correlator.runtime.ports import (
+    RECOMMIT_EVERY,
+    Batch,
+    Headers,
+    Log,
+    Messages,
+    OffsetOutOfRange,
+    Position,
+    TopicPartition,
+    Transient,
+)
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import END_HEADER, Topics
 
@@ -84,14 +94,15 @@ class IntakeTask:
         """The committed position once it is known: what lies below is never read again."""
         self.waiting_since: Instant | None = None
         """When the oldest record was appended that is not finished, None when all are."""
-        self._end = 0
+        self._end = self._taken = 0
+        self._committed: Instant = 0
         self._is_leaving = False
 
     async def run(self) -> None:
         """Fence older writers, go where they stood, and take batch after batch."""
         await self._writer.start()
         await self._resume()
-        self._ticked = self._clock()
+        self._ticked = self._committed = self._clock()
         while not self._is_leaving:
             await self._follow_control()
             if self._ahead is not None:
@@ -131,6 +142,7 @@ class IntakeTask:
         """Poll a batch; say what time it is when there is nothing."""
         batch = await self._poll()
         if len(batch):
+            self._taken = batch.offsets[-1] + 1
             self.waiting_since = batch.timestamps[0]
             self._parts.extend(_parts(batch) if self._is_recording else [_Part(batch)])
             await self._pace.refresh(NEVER if self._is_recording else batch.timestamps[-1])
@@ -140,14 +152,17 @@ class IntakeTask:
             self._ticked = now
             await self._pace.refresh(now)
             await self._commit(self._intake.tick(now, until=self._pace.until))
+        elif self._is_recording:
+            await self._commit(self._intake.say(self._pace.until))  # what came was no record, or the position is due again
 
     async def _go_on(self, part: _Part) -> None:
         """Take the next of the batch in hand, in one transaction. A recording does not end before all are heard that are behind."""
         if part.end is not None and self._note and not await self._pace.reaches(0, is_end=True):
             await self._pace.rest()
             return
-        await self._commit(self._step(part))
+        output = self._step(part)
         self._parts.popleft()
+        await self._commit(output)
         if len(part.batch):
             self.waiting_since = part.batch.timestamps[-1]
 
@@ -211,7 +226,7 @@ class IntakeTask:
             latest=note.latest,
             position=position.offset,
         )
-        self.position = self.needed_from = position.offset
+        self.position = self.needed_from = self._taken = position.offset
         self._reader.seek(position.offset)
 
     def _tell_lost(self, position: int, first: int) -> None:
@@ -243,11 +258,18 @@ class IntakeTask:
         with self._caution.taking(batch):
             return self._intake.step(batch.offsets, values, stamps, until=self._pace.until)
 
+    def _reached(self, output: IntakeOutput) -> int:
+        """Answer where to go on: where all is decided, behind what follows the last record, such as the markers of Kafka's transactions."""
+        position = max(output.position, self.position)  # intake itself knows nothing of end marks
+        is_all = not self._parts and position >= self._taken
+        return max(position, self._reader.position) if is_all else position
+
     async def _commit(self, output: IntakeOutput) -> None:
-        """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
-        note = Note(output.watermark, output.latest, output.clock).written()
+        """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved, but for once an hour."""
+        note, position, now = Note(output.watermark, output.latest, output.clock).written(), self._reached(output), self._clock()
         self._ahead = _unsaid(output.watermark, output.clock)
-        if not output.frames and not output.dead_letters and output.position == self.position and note == self._note:
+        is_due = now - self._committed >= RECOMMIT_EVERY
+        if not output.frames and not output.dead_letters and position == self.position and note == self._note and not is_due:
             return
         started = time.perf_counter()
         await self._writer.begin()
@@ -255,10 +277,10 @@ class IntakeTask:
             await self._writer.send(TopicPartition(self._topics.frames, partition), Messages([encode_frame(frame)]))
         if output.dead_letters:
             await self._writer.send(TopicPartition(self._topics.dead_letters, 0), _letters(output.dead_letters, self._tp))
-        await self._writer.send_offsets(self._group, {self._tp: Position(output.position, note)})
+        await self._writer.send_offsets(self._group, {self._tp: Position(position, note)})
         await self._writer.commit()
-        self.position = self.needed_from = output.position
-        self._note = note
+        self.position = self.needed_from = position
+        self._note, self._committed = note, now
         self._end = (await self._log.bounds(self._tp))[1]
         self._telemetry.lag(Stage.INTAKE, self._name, self._end - self.position)
         self._tell_refusals(output.dead_letters)

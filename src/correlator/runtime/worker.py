@@ -30,6 +30,7 @@ from correlator.runtime.idleness import Idleness
 from correlator.runtime.intake_task import IntakeTask
 from correlator.runtime.metrics import Stage
 from correlator.runtime.ports import Fenced, Log, OffsetOutOfRange, PortError, Refused, Share, TopicPartition, Transient
+from correlator.runtime.positions import refuse_forgotten
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import Topics
 from correlator.runtime.upkeep import Upkeep
@@ -244,6 +245,7 @@ class Worker:
         for pause in chain(BACK_OFF_S, repeat(BACK_OFF_S[-1])):
             try:
                 await self._log.open_topics(self._topics.settings(raw, len(self._domains), self._settings.log_retention))
+                await self._look_back()
                 await self.put_in_force(self._control)
                 break
             except Transient as error:
@@ -251,6 +253,13 @@ class Worker:
                 _logger.warning("the log could not be opened: %s; trying again in %s s", error, pause)
             await asyncio.sleep(pause)
         self._readiness.ready("open")
+
+    async def _look_back(self) -> None:
+        """Raise Refused where the log forgot a position."""
+        try:
+            await refuse_forgotten(self._log, self._topics, raw=list(self._raw), domains=len(self._domains))
+        except (FrameError, NewerVersionError) as error:
+            raise stopped("looking for positions", self._topics.frames, error) from error
 
     async def _attempt(self, place: _Place) -> None:
         """Make a task and run it; return when another may be made: after a passing failure, a fence, or behind bad input.
@@ -323,6 +332,7 @@ class Worker:
             checkpoint=self._settings.checkpoint,
             telemetry=self._telemetry,
             on_restored=self._look_restored,
+            raw={f"{tp.topic}-{tp.partition}" for tp in self._raw},
         )
         self._correlates[partition] = task
         self._look_restored()

@@ -39,6 +39,9 @@ class Client:
         except TimeoutError as error:
             await self._client.close()
             raise port_error(error, nobody) from error
+        except RuntimeError as error:
+            await self._client.close()
+            raise port_error(lost_connection(error), nobody) from error
         except KafkaError as error:
             await self._client.close()
             await self._tell_why_not(nobody)
