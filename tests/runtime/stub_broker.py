@@ -50,6 +50,7 @@ class StubBroker:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._callers.add(writer)
+        await self._tell(0)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             for number in range(_EVER):
                 size = int.from_bytes(await reader.readexactly(4))

@@ -45,8 +45,9 @@ async def test_who_is_closed_does_not_connect_again() -> None:
     async with StubBroker() as broker:
         client = Client(access(broker))
         await client.open()
-        asking = asyncio.create_task(client.ask(MetadataRequest([])))  # connects
-        await asyncio.sleep(0)
+        await broker.until(lambda: not broker.callers)
+        asking = asyncio.create_task(client.ask(MetadataRequest([])))
+        await broker.until(lambda: broker.callers > 0)
         await client.close()
         with suppress(KafkaError):
             await asking
