@@ -34,9 +34,9 @@ def test_time_never_goes_back() -> None:
 
 
 def test_a_source_falls_out_at_exactly_max_hold() -> None:
-    assert known(a=0, b=5 * MINUTE - 1).fallen_out == 0
+    assert not known(a=0, b=5 * MINUTE - 1).fallen_out
     fallen = known(a=0, b=5 * MINUTE)
-    assert (fallen.fallen_out, fallen.live, fallen.now) == (1, ["b"], 5 * MINUTE)
+    assert (fallen.fallen_out, fallen.live, fallen.now) == (["a"], ["b"], 5 * MINUTE)
 
 
 def test_without_sources_nothing_is_live() -> None:

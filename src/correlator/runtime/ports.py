@@ -8,13 +8,15 @@ positions into the log together or not at all, and a writer that starts fences e
 # ruff: noqa: N818 - the names say what happened; that they are errors, `except` says
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from correlator.model.instant import Duration, Instant
+from correlator.model.instant import HOUR, Duration, Instant
 
 Headers = Sequence[tuple[str, bytes]]
+RECOMMIT_EVERY: Final = HOUR
+"""A log may forget a position that was not committed for long (Kafka does after a week, as a rule): who is idle says it again."""
 Share = frozenset["TopicPartition"]
 """The partitions that one member of a group works on."""
 
