@@ -19,7 +19,7 @@ from correlator.correlate.render import alert_document
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame
 from correlator.model.incident import encode_document, encode_incident
-from correlator.model.instant import HOUR, NEVER
+from correlator.model.instant import HOUR, NEVER, Instant
 from correlator.model.version import NewerVersionError
 from correlator.state.records import ROW_VERSION, Incident
 
@@ -180,8 +180,8 @@ def timers_equal_a_scan(machine: Machine) -> None:
 
 def places_equal_a_scan(machine: Machine) -> None:
     live = [incident for incident in machine.book.incidents.values() if incident.is_live]
-    real = {(incident.id, entity) for incident in live if incident.members for entity in incident.hits}
-    guessed = {(incident.id, entity) for incident in live if not incident.members for entity in incident.hits}
+    real = {(incident.id, hit.entity, hit.onset) for incident in live if incident.members for hit in incident.hits.values()}
+    guessed = {(incident.id, hit.entity, hit.onset) for incident in live if not incident.members for hit in incident.hits.values()}
     assert places_of(machine._grouper) == real  # noqa: SLF001 - the index under test
     assert places_of(machine._guesser) == guessed  # noqa: SLF001
     for grouper in (machine._grouper, machine._guesser):  # noqa: SLF001
@@ -201,21 +201,24 @@ def onsets_equal_a_scan(grouper: Grouper) -> None:
         assert onsets.by_hit == {(entity, name): onset for onset, entity, name in found}
 
 
-def places_of(grouper: Grouper) -> set[tuple[str, str]]:
-    return {
-        (identifier, entity)
-        for scope in grouper._places.values()  # noqa: SLF001 - the index under test
-        for entity, here in scope.items()
-        for identifier in here
-    }
+def places_of(grouper: Grouper) -> set[tuple[str, str, Instant]]:
+    """Answer incident, entity and onset of all hits that a grouper knows, after comparing its two indexes."""
+    found = set()
+    for scope, places in grouper._places.items():  # noqa: SLF001 - the index under test
+        onsets = grouper._onsets[scope]  # noqa: SLF001
+        here = {(identifier, entity, onsets.by_hit[entity, identifier]) for entity, known in places.items() for identifier in known}
+        assert sorted((onset, entity, identifier) for identifier, entity, onset in here) == onsets.hits
+        found |= here
+    return found
 
 
 def counts_equal_a_scan(machine: Machine) -> None:
     alerts = machine.lifecycle.alerts
     for incident in machine.book.incidents.values():
         assert incident.firing == firing_in(machine, incident)
-        for fingerprint in incident.guesses:
+        for fingerprint, effect in incident.guesses.items():
             assert alerts[fingerprint].guess == incident.id
+            assert effect > machine.position, "a guess ends when its turn is judged"
     for alert in alerts.values():
         assert alert.waiting == sum(entry[2] == alert.fingerprint for entry in machine.lifecycle._turns)  # noqa: SLF001
 

@@ -230,6 +230,7 @@ class Lifecycle:
         names, looks = pack_looks(_TEXTS.decode(news.labels), _TEXTS.decode(news.annotations))
         alert = Alert(fingerprint, names, looks, news.value, self._default_expiry(news.origin), news.origin)
         self.alerts[fingerprint] = alert
+        self._deleted.pop(ALERT_PREFIX + fingerprint, None)  # another one of the same identity may have been forgotten just now
         self.touch(alert)
         return alert
 
@@ -471,8 +472,6 @@ class Lifecycle:
 
     def touch(self, alert: Alert) -> None:
         """Note that an alert's row changed."""
-        if self._deleted:
-            self._deleted.pop(ALERT_PREFIX + alert.fingerprint, None)
         if not alert.is_changed:
             alert.is_changed = True
             self._changed.append(alert)
