@@ -32,7 +32,8 @@ REPEATING = 2_000
 LOUD = 100
 """Islands on which alerts repeat; on the others each new alert is the first."""
 NEW_EVERY_S = 0.05
-WARM_S, QUIET_S = 5.0, 5.0
+WARM_S, QUIET_S = 10.0, 5.0
+"""Load before the first alert that counts (a broker that was started just now is still compiling itself), and patience behind the last."""
 _TURN_S = 0.002
 _TICKS_A_S = os.sysconf("SC_CLK_TCK")
 _STAMPED = {"message.timestamp.type": "LogAppendTime"}
