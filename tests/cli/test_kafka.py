@@ -54,35 +54,41 @@ def test_a_storm_on_kafka_gives_the_incidents_of_the_embedded_log(settings: Path
     assert on_kafka == judged(settings, "--embedded", str(settings.with_name("log")))
 
 
-async def test_a_run_goes_on_where_the_last_one_stopped_and_waits_for_its_broker(call: Call, settings: Path, broker: Broker) -> None:
+async def judged_before_there_is(broker: Broker, settings: Path) -> int:
+    """Start a run while its broker is away, then the broker; answer the exit code."""
+    broker.kill()
+    with Service(settings, "--until-idle") as service:
+        await service.until(f"no Kafka broker answers at {broker.address}")
+        assert "; trying again in " in service.said[-1]
+        await asyncio.to_thread(broker.start)
+        return await service.ended()
+
+
+def test_a_run_goes_on_where_the_last_one_stopped_and_waits_for_its_broker(call: Call, settings: Path, broker: Broker) -> None:
     options = ("--config", settings)
     assert call("publish", *options, "good.jsonl").exit_code == 0
     ended = correlator("run", *options, "--until-idle", "--listen", "off", "--json")
     assert (ended.returncode, json.loads(ended.stdout)["events"]) == (0, len(GOOD)), ended.stderr
-    broker.kill()
-    with Service(settings, "--until-idle") as service:
-        await service.until(f"no Kafka broker answers at {broker.address}: no broker answers; trying again in 0.1 s")
-        await asyncio.to_thread(broker.start)
-        assert await service.ended() == 0
+    assert asyncio.run(judged_before_there_is(broker, settings)) == 0
     ended = correlator("run", *options, "--until-idle", "--listen", "off", "--json")
     assert (ended.returncode, json.loads(ended.stdout)["events"]) == (0, 0), ended.stderr
     assert len(call("incidents", *options, "--json").stdout.splitlines()) == 2
 
 
-@pytest.mark.parametrize("command", [("run", "--listen", "off"), ("publish", "good.jsonl"), ("incidents",)])
-def test_brokers_that_do_not_answer_are_an_error_within_seconds(call: Call, story: Path, command: tuple[str, ...]) -> None:
+def test_a_broker_that_does_not_answer_is_an_error_within_seconds(call: Call, story: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
         port = mute.getsockname()[1]
         (story / "settings.yaml").write_text(f"kafka: {{bootstrap: ['127.0.0.1:{port}'], patience: 0s}}\n")
         started = monotonic()
-        result = call(*command, "--config", "settings.yaml")
+        result = call("run", "--listen", "off", "--config", "settings.yaml")
     assert monotonic() - started < 20
     assert result.exit_code == 2
     assert f"no Kafka broker answers at 127.0.0.1:{port}: no answer in time; start one or set `kafka.bootstrap`" in result.stderr
 
 
-def test_a_port_where_nobody_listens_is_an_error_at_once(call: Call, story: Path) -> None:
+@pytest.mark.parametrize("command", [("publish", "good.jsonl"), ("incidents",)])
+def test_a_port_where_nobody_listens_is_an_error_at_once(call: Call, story: Path, command: tuple[str, ...]) -> None:
     (story / "settings.yaml").write_text("kafka: {bootstrap: ['127.0.0.1:1']}\n")
-    result = call("incidents", "--config", "settings.yaml")
+    result = call(*command, "--config", "settings.yaml")
     assert result.exit_code == 2
     assert "no Kafka broker answers at 127.0.0.1:1: " in result.stderr

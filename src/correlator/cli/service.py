@@ -18,7 +18,7 @@ from correlator.config.settings import Settings, TopicSettings, load_settings
 from correlator.runtime.database import FILE_NAME, lies_still
 from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.ports import Log, Transient
-from correlator.runtime.worker import BACK_OFF_S
+from correlator.runtime.worker import OPENING_S
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ async def _on_kafka(settings: Settings, instance: str | None) -> Log:
 
 async def _on_kafka_patiently(settings: Settings, instance: str | None, *, patience_s: float) -> Log:
     deadline = time.monotonic() + patience_s
-    for pause in chain(BACK_OFF_S, repeat(BACK_OFF_S[-1])):
+    for pause in chain(OPENING_S, repeat(OPENING_S[-1])):
         try:
             return await _on_kafka(settings, instance)
         except FailedError as error:

@@ -37,6 +37,8 @@ from correlator.runtime.upkeep import Upkeep
 
 BACK_OFF_S: Final = (0.1, 0.5, 2.0, 5.0, 15.0)
 """Pauses before a failed task is made anew; the last one repeats."""
+OPENING_S: Final = (0.1, 0.5, 2.0)
+"""Pauses before a log that is away is looked for again; the last one repeats."""
 FENCED_PAUSE_S: Final = 1.0
 """After a fence, what the group says counts from then on: a word on its way may be older."""
 FENCES_MOST: Final = 4
@@ -243,7 +245,7 @@ class Worker:
     async def _open(self) -> None:
         """Open the topics and put the rules in force, again and again while the log cannot be reached."""
         raw = {topic.name: topic.partitions for topic in self._settings.topics}
-        for pause in chain(BACK_OFF_S, repeat(BACK_OFF_S[-1])):
+        for pause in chain(OPENING_S, repeat(OPENING_S[-1])):
             try:
                 await self._log.open_topics(self._topics.settings(raw, len(self._domains), self._settings.log_retention))
                 await self._look_back()

@@ -39,13 +39,13 @@ class Client:
         except TimeoutError as error:
             await self._client.close()
             raise port_error(error, nobody) from error
-        except RuntimeError as error:
-            await self._client.close()
-            raise port_error(lost_connection(error), nobody) from error
         except KafkaError as error:
             await self._client.close()
             await self._tell_why_not(nobody)
             raise port_error(error, nobody) from error
+        except RuntimeError as error:  # Kafka's errors are some too, and stand above
+            await self._client.close()
+            raise port_error(lost_connection(error), nobody) from error
 
     async def _tell_why_not(self, nobody: str) -> None:
         """Try once more by hand: aiokafka tells why a broker did not let us in to its log only. Raises Refused or Transient."""

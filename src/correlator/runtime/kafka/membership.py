@@ -111,7 +111,9 @@ class KafkaMembership:
             self._node = await self._client.coordinator(CoordinationType.GROUP, self._group)
         try:
             return await self._client.ask(request, self._node)
-        except RuntimeError as error:
+        except KafkaError:
+            raise
+        except RuntimeError as error:  # Kafka's errors are some too
             raise lost_connection(error) from error
 
     async def _join(self) -> Share:
