@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from correlator.model.instant import Duration, Instant
 from correlator.runtime.alone import Alone
 from correlator.runtime.ports import Batch, Fenced, Headers, Messages, OffsetOutOfRange, Position, Refused, TopicPartition, TopicSettings
+from correlator.runtime.topics import other_partitions
 
 _Record = tuple[Instant, bytes | None, bytes | None, Headers]  # timestamp, key, value, headers
 _Sent = list[tuple[TopicPartition, list[_Record]]]
@@ -113,7 +114,7 @@ class MemoryLog:
         if there is None:
             return
         if len(there) != topic.partitions:
-            raise Refused(f"topic {topic.name} has {len(there)} partitions and the configuration says {topic.partitions}: make it the same")
+            raise other_partitions(topic, len(there))
         if there[0].compacted != topic.compacted:
             raise Refused(f"topic {topic.name} is{'' if there[0].compacted else ' not'} compacted: choose another prefix")
 
