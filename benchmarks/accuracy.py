@@ -42,6 +42,7 @@ VARIANTS = {
     "plain": PLAIN,
     "hidden": msgspec.structs.replace(PLAIN, hide_edges=0.2),
     "skewed": msgspec.structs.replace(PLAIN, clock_skew=30.0),
+    "late root": msgspec.structs.replace(PLAIN, late_roots=30.0),
 }
 
 Key = tuple[frozenset[tuple[str, str]], int]
@@ -248,11 +249,11 @@ def average(scores: Sequence[Score]) -> Score:
 def table(scores: Mapping[tuple[str, str], Sequence[Score]]) -> str:
     """A line for each storm and judge: means over the seeds, and the worst ARI."""
     heads = f"{'ARI':>6}{'worst':>7}{'F1':>6}{'found':>7}{'root@1':>8}{'root@3':>8}{'false':>7}{'reduction':>11}{'us/turn':>9}"
-    lines = [f"{'storm':8}{'judge':28}{heads}"]
+    lines = [f"{'storm':10}{'judge':28}{heads}"]
     for (storm, judge), all_scores in scores.items():
         score, worst = average(all_scores), min(one.ari for one in all_scores)
         lines.append(
-            f"{storm:8}{judge:28}{score.ari:6.3f}{worst:7.3f}{score.f1:6.3f}{score.found:7.2f}{score.root_1:8.2f}{score.root_3:8.2f}"
+            f"{storm:10}{judge:28}{score.ari:6.3f}{worst:7.3f}{score.f1:6.3f}{score.found:7.2f}{score.root_1:8.2f}{score.root_3:8.2f}"
             f"{score.false:7.0f}{score.reduction:11.2f}{score.turn_us:9.0f}"
         )
     return "\n".join(lines)

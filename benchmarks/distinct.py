@@ -26,14 +26,14 @@ SPAN_MS = 600_000
 FAULT_MS = 30_000
 
 
-def write_topology(path: Path) -> None:
-    """Write islands: each service depends on the next of its chain."""
+def write_topology(path: Path, *, split_by: tuple[str, ...] = ()) -> None:
+    """Write islands: each service depends on the next of its chain. The graph stands once for each value of the labels `split_by`."""
     services = {}
     for fault in range(FAULTS):
         names = [f"isle{fault:04d}-{role}" for role in CHAIN]
         for name, below in zip(names, [*names[1:], None], strict=True):
             services[name] = {"owner": f"team-{fault % 50}", "tier": 1 + fault % 3, "depends_on": [below] if below else []}
-    path.write_bytes(orjson.dumps({"services": services}))  # JSON is YAML
+    path.write_bytes(orjson.dumps({"split_by": split_by, "services": services}))  # JSON is YAML
 
 
 def events(count: int) -> Iterator[bytes]:

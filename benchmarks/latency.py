@@ -2,10 +2,12 @@
 
 One worker process under live load: alerts that repeat, and twenty times a second a new one, on an island that was quiet. Both topics
 are made beforehand so that the broker stamps records when it appends them; what counts is the difference of the two stamps. The time
-until a reader of committed records has the document, by this machine's clock, is printed beside it.
+until a reader of committed records has the document, by this machine's clock, is printed beside it. So is who used the CPU: where worker,
+broker and load together want more cores than there are, what is measured is how long they wait for one another.
 """
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -32,6 +34,7 @@ LOUD = 100
 NEW_EVERY_S = 0.05
 WARM_S, QUIET_S = 5.0, 5.0
 _TURN_S = 0.002
+_TICKS_A_S = os.sysconf("SC_CLK_TCK")
 _STAMPED = {"message.timestamp.type": "LogAppendTime"}
 
 
@@ -58,11 +61,42 @@ def make_topics(application: Application) -> None:
         made.result()
 
 
-def line(island: int, rank: int, at: int) -> bytes:
-    """Write one firing event; the pod names the alert."""
+def tail(island: int, rank: int) -> bytes:
+    """Write one firing event from behind its time on; the pod names the alert.
+
+    Each island is a cluster: twenty faults a second would be one to whom nobody says that they lie apart, and a document lists 200 members.
+    """
     service = f"isle{island:04d}-{CHAIN[rank % len(CHAIN)]}"
-    labels = {"alertname": "HighLatencyP99", "service": service, "severity": "warning", "pod": f"{service}-{rank:04d}"}
-    return msgspec.json.encode({"at": at, "status": "firing", "labels": labels, "annotations": {"summary": f"slow: {service}"}})
+    pod, cluster = f"{service}-{rank:04d}", f"isle{island:04d}"
+    labels = {"alertname": "HighLatencyP99", "service": service, "severity": "warning", "pod": pod, "cluster": cluster}
+    return msgspec.json.encode({"status": "firing", "labels": labels, "annotations": {"summary": f"slow: {service}"}})[1:]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Seconds of CPU so far: of the load (this process), of the worker and of all on this machine; and the seconds themselves."""
+
+    load: float
+    worker: float
+    machine: float
+    clock: float
+
+    @classmethod
+    def now(cls, worker: int) -> "Usage":
+        """Read what the system counts; `worker` is a process id."""
+        columns = Path(f"/proc/{worker}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        everyone = list(map(int, Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()[1:9]))
+        idle = sum(everyone[3:5])
+        ticks = int(columns[11]) + int(columns[12])
+        return cls(time.process_time(), ticks / _TICKS_A_S, (sum(everyone) - idle) / _TICKS_A_S, time.monotonic())
+
+    def since(self, before: "Usage") -> str:
+        """Say who used how much of a core since then."""
+        seconds = self.clock - before.clock
+        load, worker, machine = (
+            (mine - theirs) / seconds
+            for mine, theirs in zip(msgspec.structs.astuple(self)[:3], msgspec.structs.astuple(before)[:3], strict=True)
+        )
+        return f"cores used: worker {worker:.2f}, load {load:.2f}, broker and others {machine - worker - load:.2f} of {os.cpu_count()}"
 
 
 class Scene:
@@ -77,22 +111,25 @@ class Scene:
         self.raised: dict[str, int] = {}
         self.listed: dict[str, int] = {}
         self.read: dict[str, int] = {}
+        self.longest_turn_s = 0.0
 
     def play(self, rate: int, seconds: float) -> None:
         """Keep the load on for so long, then wait until all is listed."""
-        started, sent, new = time.monotonic(), 0, 0
+        tails = [tail(rank % LOUD, rank // LOUD) for rank in range(REPEATING)]
+        started, turned, sent, new = time.monotonic(), 0.0, 0, 0
         while (now := time.monotonic() - started) < seconds + WARM_S:
-            at = time.time_ns() // 1_000_000
+            begin = b'{"at":%d,' % (time.time_ns() // 1_000_000)
             while sent < now * rate:
                 sent += 1
                 rank = sent % REPEATING
-                self._producer.produce(self._raw, line(rank % LOUD, rank // LOUD, at), partition=rank % PARTITIONS)
+                self._producer.produce(self._raw, begin + tails[rank], partition=rank % PARTITIONS)
             if now >= WARM_S + new * NEW_EVERY_S:
                 island, rank = LOUD + new % (FAULTS - LOUD), new // (FAULTS - LOUD)
-                self._producer.produce(self._raw, line(island, rank, at), partition=new % PARTITIONS, on_delivery=self._note_raised)
+                self._producer.produce(self._raw, begin + tail(island, rank), partition=new % PARTITIONS, on_delivery=self._note_raised)
                 new += 1
             self._producer.poll(0)
             self._look(_TURN_S)
+            self.longest_turn_s, turned = max(self.longest_turn_s, now - turned), now
         self._producer.flush(QUIET_S)
         deadline = time.monotonic() + QUIET_S
         while len(self.listed.keys() & self.raised.keys()) < new and time.monotonic() < deadline:
@@ -129,8 +166,9 @@ def measure(application: Application, topology: Path, *, rate: int, seconds: flo
             if worker.poll() is not None:
                 raise SystemExit(f"the worker ended:\n{log.read_text(encoding='utf-8')}")
             time.sleep(0.05)
-        scene = Scene(application)
+        scene, before = Scene(application), Usage.now(worker.pid)
         scene.play(rate, seconds)
+        used = Usage.now(worker.pid).since(before)
     finally:
         worker.send_signal(signal.SIGTERM)
         worker.wait(30)
@@ -138,7 +176,8 @@ def measure(application: Application, topology: Path, *, rate: int, seconds: flo
     appended = _percentiles([scene.listed[pod] - at for pod, at in scene.raised.items() if pod in scene.listed])
     read = _percentiles([scene.read[pod] - at for pod, at in scene.raised.items() if pod in scene.read])
     print(f"{rate:>8,} events/s {len(scene.raised):>6} alerts   append to append p50 {appended[49]:.0f} p99 {appended[98]:.0f} ms", end="")
-    print(f"   to its reader p50 {read[49]:.0f} p99 {read[98]:.0f} ms{f'   {len(missing)} NEVER LISTED' if missing else ''}", flush=True)
+    print(f"   to its reader p50 {read[49]:.0f} p99 {read[98]:.0f} ms{f'   {len(missing)} NEVER LISTED' if missing else ''}")
+    print(f"{'':>8} {used}; the load stood still for {scene.longest_turn_s * 1000:.0f} ms at most", flush=True)
     return float("inf") if missing else appended[98]
 
 
@@ -154,7 +193,7 @@ def main() -> None:
     chosen = command.parse_args()
     with tempfile.TemporaryDirectory(prefix="correlator-bench-") as folder, a_broker() as broker:
         topology = Path(folder) / "topology.yaml"
-        write_topology(topology)
+        write_topology(topology, split_by=("cluster",))
         worst = 0.0
         for rate in chosen.rates:
             application = an_application(broker, f"at-{rate}", partitions=PARTITIONS, arrival="record")

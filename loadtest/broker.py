@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from loadtest.leash import Leash
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 POM: Final = ROOT / "deploy" / "kafka" / "pom.xml"
 CACHE: Final = ROOT / ".kafka"
@@ -119,6 +121,7 @@ class Broker:
         self._settings = {**SETTINGS, **(settings or {})}
         self._users = users
         self._server: subprocess.Popen[bytes] | None = None
+        self._leash: Leash
 
     @property
     def address(self) -> str:
@@ -167,6 +170,7 @@ class Broker:
         said = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._server = subprocess.Popen([*self._java("kafka.Kafka"), self._properties], stdout=log, stderr=log, start_new_session=True)
+        self._leash = Leash(self._server.pid)
         deadline = time.monotonic() + patience_s
         while _STARTED not in self._said_since(said):
             if self._server.poll() is not None or time.monotonic() > deadline:
@@ -202,6 +206,7 @@ class Broker:
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
+        self._leash.end()
         self._server = None
 
 

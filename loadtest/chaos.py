@@ -16,14 +16,13 @@ The last line is `lost 0, double 0`, and the exit code 0, only when all is well.
 since processes are really killed: what is left of a failing run can be kept with --keep DIR (which must not exist yet).
 """
 
-import argparse
 import asyncio
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -33,10 +32,10 @@ import msgspec
 import orjson
 
 from loadtest.broker import Broker
-from loadtest.doomed import PLACES
-from loadtest.field import EVENTS, PREFIX, ChaosError, Field, Worker
+from loadtest.field import EVENTS, PREFIX, Field, Worker
 from loadtest.plan import Settings as StormSettings
 from loadtest.plan import dice_for
+from loadtest.play import ChaosError, judge, parse, played
 from loadtest.storm import write_storm
 
 LEAST_RATE: Final = 5_000
@@ -44,7 +43,8 @@ LEAST_RATE: Final = 5_000
 PARTITIONS: Final = 8
 DOMAINS: Final = 4
 WORKERS: Final = 2
-MOMENTS: Final = ("load", "load", "load", "start", *PLACES)
+MOMENTS: Final = ("offsets", "restore", "load", "load", "begin", "start", "commit", "load")
+"""When workers are killed, in turns: short runs see what matters most."""
 PAUSE_S: Final = (0.5, 4.0)
 FROZEN_S: Final = (12.0, 20.0)
 READY_S: Final = 60.0
@@ -54,13 +54,17 @@ QUIET_S: Final = 120.0
 
 
 class Chaos(msgspec.Struct, frozen=True):
-    """What the command line asks for: numbers of faults, events a second, seconds of load and for all of it."""
+    """What the command line asks for: numbers of faults, events a second, seconds for the faults, of load, and for all of it.
+
+    Seconds for faults and load are as many as these need where they are 0.
+    """
 
     kills: int = 30
     freezes: int = 5
     brokers: int = 5
     guests: int = 6
     rate: int = 5_500
+    within: int = 0
     load: int = 0
     seconds: int = 1_200
     seed: int = 1
@@ -69,7 +73,7 @@ class Chaos(msgspec.Struct, frozen=True):
     @property
     def faults_s(self) -> int:
         """In what time the faults are planned."""
-        return 20 + max(self.kills * 9, self.freezes * 40, self.brokers * 40, self.guests * 30)
+        return self.within or 20 + max(self.kills * 9, self.freezes * 40, self.brokers * 40, self.guests * 30)
 
     @property
     def load_s(self) -> int:
@@ -99,7 +103,7 @@ class Crew:
         self._field = field
         self._dice = dice
         self._workers: list[Worker] = []
-        self._moments: list[str] = []
+        self._moments = cycle(MOMENTS)
         self._ready_after = 2.0
         self.killed: Counter[str] = Counter()
 
@@ -116,7 +120,8 @@ class Crew:
             worker.expect_alive()
 
     async def dismiss(self) -> None:
-        """Ask all to leave, and see that they do."""
+        """Ask all to leave once they work, and see that they do."""
+        await asyncio.gather(*(worker.ready(READY_S) for worker in self._workers))
         await asyncio.gather(*(worker.leave(EXIT_S) for worker in self._workers))
         self._workers = []
 
@@ -131,9 +136,7 @@ class Crew:
 
     async def kill(self) -> str:
         """End one worker at a moment of the kind whose turn it is; answers what was hit."""
-        if not self._moments:
-            self._moments = self._dice.sample(MOMENTS, len(MOMENTS))
-        moment = self._moments.pop()
+        moment = next(self._moments)
         hit = await (self._kill_at_work() if moment == "load" else self._kill_newcomer(moment))
         self.killed[hit] += 1
         return hit
@@ -166,10 +169,10 @@ class Crew:
         """Stop a worker for longer than anybody waits for it, then let it go on."""
         worker = await self._chosen()
         await worker.ready(READY_S / 4)
-        await worker.signal(signal.SIGSTOP)
+        worker.signal(signal.SIGSTOP)
         seconds = self._dice.uniform(*FROZEN_S)
         await asyncio.sleep(seconds)
-        await worker.signal(signal.SIGCONT)
+        worker.signal(signal.SIGCONT)
         await asyncio.sleep(2.0)
         worker.expect_alive()
         worker.is_busy = False
@@ -243,7 +246,8 @@ def stamp(events: Path) -> None:
 
 
 async def play(field: Field, chaos: Chaos) -> None:
-    """Run the recording through the chaos to its end."""
+    """Replay the recording undisturbed, and run it through the chaos to its end."""
+    await field.replay()
     crew = Crew(field, dice_for(chaos.seed, "crew"))
     await crew.man()
     feeding = asyncio.create_task(field.feed(chaos.rate))
@@ -268,38 +272,6 @@ async def play(field: Field, chaos: Chaos) -> None:
     await field.correlator("run", "--listen", "off", "--until-idle")
 
 
-async def played(field: Field, chaos: Chaos) -> bool:
-    """Play within the time allowed, leaving no process behind; tell whether it came to its end."""
-    try:
-        async with asyncio.timeout(chaos.seconds):
-            await field.replay()
-            await play(field, chaos)
-    except TimeoutError:
-        print(f"not done within {chaos.seconds} s")
-        return False
-    except ChaosError as error:
-        print(error)
-        return False
-    finally:
-        await field.end_all()
-    return True
-
-
-def judge(field: Field) -> int:
-    """Let a process of its own judge the topics; answer its exit code."""
-    log = f"{field.broker.address}/{PREFIX}"
-    command = (sys.executable, "-m", "loadtest.checker", log, "--storm", str(field.storm), "--replay", str(field.results))
-    return subprocess.run(command, cwd=Path(__file__).parents[1], check=False).returncode
-
-
-def parse(arguments: list[str]) -> Chaos:
-    """Read the command line: an option for each field of Chaos."""
-    parser = argparse.ArgumentParser(prog="loadtest.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for field in msgspec.structs.fields(Chaos):
-        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
-    return msgspec.convert(vars(parser.parse_args(arguments)), Chaos)
-
-
 def run(chaos: Chaos, folder: Path) -> int:
     """Play and judge in a folder; answers the exit code."""
     started, broker = time.monotonic(), Broker(folder / "broker")
@@ -309,16 +281,16 @@ def run(chaos: Chaos, folder: Path) -> int:
     field.write_settings()
     broker.start()
     try:
-        is_played = asyncio.run(played(field, chaos))
+        is_played = asyncio.run(played(play(field, chaos), seconds=chaos.seconds, end_all=field.end_all))
         print(f"{time.monotonic() - started:.0f} s", flush=True)
-        return judge(field) if is_played else 1
+        return judge(f"{broker.address}/{PREFIX}", storm=field.storm, replay=field.results) if is_played else 1
     finally:
         broker.stop()
 
 
 def main() -> None:
     """Play the chaos in a folder that is removed afterwards, unless --keep names one."""
-    chaos = parse(sys.argv[1:])
+    chaos = parse(Chaos, sys.argv[1:], program="loadtest.chaos", description=__doc__)
     with TemporaryDirectory(prefix="chaos-") as temporary:
         code = run(chaos, Path(chaos.keep or temporary))
     sys.exit(code)

@@ -12,10 +12,8 @@ Retention (`chaos.rules.yaml`) outlasts the recording, so that the compacted top
 and commits (`chaos.settings.yaml`) come so often that kills fall between them, and inside them.
 """
 
-import argparse
 import asyncio
 import signal
-import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -29,6 +27,7 @@ import msgspec
 from loadtest.outcome import records_in
 from loadtest.plan import Settings as StormSettings
 from loadtest.plan import dice_for
+from loadtest.play import ChaosError, judge, parse, played
 from loadtest.storm import write_storm
 
 CORRELATOR: Final = str(Path(sys.executable).with_name("correlator"))
@@ -41,10 +40,6 @@ PUBLISHERS_KILLED: Final = 0.3
 PATIENCE_S: Final = 60.0
 USAGE: Final = 2
 EVENTS, RAW = "events.jsonl", "events"
-
-
-class ChaosError(Exception):
-    """The run itself went wrong: a process ended that nobody killed, or did not answer."""
 
 
 class Chaos(msgspec.Struct, frozen=True):
@@ -276,46 +271,14 @@ async def play(log: Log, chaos: Chaos) -> None:
     await faults(log, chaos, (log.storm / EVENTS).read_bytes().splitlines())
 
 
-async def played(log: Log, chaos: Chaos) -> bool:
-    """Play within the time allowed, leaving no process behind; tell whether it came to its end."""
-    try:
-        async with asyncio.timeout(chaos.seconds):
-            await play(log, chaos)
-    except TimeoutError:
-        print(f"not done within {chaos.seconds} s")
-        return False
-    except ChaosError as error:
-        print(error)
-        return False
-    finally:
-        await log.kill_all()
-    return True
-
-
-def judge(log: Log) -> int:
-    """Let a process of its own judge the log; answer its exit code."""
-    command = (sys.executable, "-m", "loadtest.checker", str(log.log), "--storm", str(log.storm), "--replay", str(log.results))
-    return subprocess.run(command, cwd=Path(__file__).parents[1], check=False).returncode
-
-
-def parse(arguments: list[str]) -> Chaos:
-    """Read the command line: an option for each field of Chaos."""
-    parser = argparse.ArgumentParser(
-        prog="loadtest.chaos_embedded", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for field in msgspec.structs.fields(Chaos):
-        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
-    return msgspec.convert(vars(parser.parse_args(arguments)), Chaos)
-
-
 def main() -> None:
     """Play the chaos in a folder that is removed afterwards, unless --keep names one."""
-    chaos, started = parse(sys.argv[1:]), time.monotonic()
+    started, chaos = time.monotonic(), parse(Chaos, sys.argv[1:], program="loadtest.chaos_embedded", description=__doc__)
     with TemporaryDirectory(prefix="chaos-") as temporary:
         log = Log(Path(chaos.keep or temporary))
-        is_played = asyncio.run(played(log, chaos))
+        is_played = asyncio.run(played(play(log, chaos), seconds=chaos.seconds, end_all=log.kill_all))
         print(f"{time.monotonic() - started:.0f} s", flush=True)
-        code = judge(log) if is_played else 1
+        code = judge(str(log.log), storm=log.storm, replay=log.results) if is_played else 1
     sys.exit(code)
 
 

@@ -17,7 +17,7 @@ The last line is `lost N, double M`, with `, wrong K` for what is there once but
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -35,6 +35,17 @@ BEGINNINGS: Final = ("new_fault", "joined", "returned")
 ENDS: Final = ("cleared", "expired")
 
 Labels = tuple[tuple[str, str], ...]
+Saying = tuple[int, bool]
+"""When (epoch ms), and whether it resolves."""
+
+
+class _Event(msgspec.Struct):
+    labels: dict[str, str]
+    at: int
+    status: str
+
+
+_EVENT: Final = msgspec.json.Decoder(_Event)
 
 
 class Stretch(NamedTuple):
@@ -61,10 +72,10 @@ class Findings:
 
     def compare(self, name: str, wanted: Counter[Any], found: Counter[Any]) -> None:
         """Note what is missing from, and what is too much in, a counted collection."""
-        for key in sorted(wanted.keys() | found.keys(), key=repr):
+        unlike = [key for key in wanted.keys() | found.keys() if found[key] != wanted[key]]
+        for key in sorted(unlike, key=repr):
             difference = found[key] - wanted[key]
-            if difference:
-                self.add("double" if difference > 0 else "lost", f"{name} {key}: {found[key]} times, not {wanted[key]}", abs(difference))
+            self.add("double" if difference > 0 else "lost", f"{name} {key}: {found[key]} times, not {wanted[key]}", abs(difference))
 
     @property
     def last_line(self) -> str:
@@ -81,18 +92,24 @@ def read_lines(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines()
 
 
-def stretches_of(lines: Iterable[bytes]) -> list[Stretch]:
-    """Find all firing stretches of a recording by the plain rule, in order of labels and start."""
-    series: dict[Labels, list[tuple[int, bool]]] = {}
-    newest = 0
+def series_of(lines: Iterable[bytes]) -> dict[Labels, list[Saying]]:
+    """Sort what a recording says by series, each in order of time."""
+    series: dict[Labels, list[Saying]] = {}
     for line in lines:
-        event = msgspec.json.decode(line)
-        series.setdefault(identity(event["labels"]), []).append((event["at"], event["status"] == "resolved"))
-        newest = max(newest, event["at"])
-    return [stretch for labels in sorted(series) for stretch in _of_series(labels, sorted(series[labels]), newest)]
+        event = _EVENT.decode(line)
+        series.setdefault(identity(event.labels), []).append((event.at, event.status == "resolved"))
+    for sayings in series.values():
+        sayings.sort()
+    return series
 
 
-def _of_series(labels: Labels, turns: list[tuple[int, bool]], newest: int) -> Iterable[Stretch]:
+def stretches_of(series: Mapping[Labels, list[Saying]]) -> list[Stretch]:
+    """Find all firing stretches of a recording by the plain rule, in order of labels and start."""
+    newest = max((sayings[-1][0] for sayings in series.values()), default=0)
+    return [stretch for labels in sorted(series) for stretch in _of_series(labels, series[labels], newest)]
+
+
+def _of_series(labels: Labels, turns: list[Saying], newest: int) -> Iterable[Stretch]:
     start, last, items = None, 0, 0
     for at, is_resolved in turns:
         if start is not None and at - last > EXPIRY_MS:
@@ -131,7 +148,8 @@ class Checker:
         self.findings = Findings()
         self._outcome = outcome
         self._lines = lines
-        self.stretches = stretches_of(lines)
+        self._series = series_of(lines)
+        self.stretches = stretches_of(self._series)
         self._alerts = [document for _, document in outcome.kept("alerts")]
         self._labels_by_fingerprint = {alert["fingerprint"]: identity(alert["labels"]) for alert in self._alerts}
         self.incidents = [document for _, document in outcome.kept("incidents")]
@@ -176,9 +194,9 @@ class Checker:
 
     def _check_frames(self) -> None:
         wanted: Counter[tuple[Labels, bool]] = Counter()
-        for line in self._lines:
-            event = msgspec.json.decode(line)
-            wanted[identity(event["labels"]), event["status"] == "resolved"] += 1
+        for labels, sayings in self._series.items():
+            resolves = sum(is_resolved for _, is_resolved in sayings)
+            wanted.update({(labels, True): resolves, (labels, False): len(sayings) - resolves})
         found: Counter[tuple[Labels, bool]] = Counter()
         for (fingerprint, is_resolved), count in items_of(self._outcome.appended("frames")).items():
             found[self._labels_by_fingerprint.get(fingerprint, (("fingerprint", fingerprint),)), is_resolved] += count
@@ -234,9 +252,7 @@ class Checker:
         begun = Counter((labels, at) for labels, at, _ in self.begun)
         self.findings.compare("stretch of the truth", Counter((identity(alert.labels), alert.at) for alert in raised), begun)
         end_by_start = {(stretch.labels, stretch.start): stretch.end for stretch in self.stretches}
-        resolved = {
-            (identity(event["labels"]), event["at"]) for event in map(msgspec.json.decode, self._lines) if event["status"] == "resolved"
-        }
+        resolved = {(labels, at) for labels, sayings in self._series.items() for at, is_resolved in sayings if is_resolved}
         for alert in raised:
             labels = identity(alert.labels)
             if (labels, alert.end) in resolved and end_by_start.get((labels, alert.at)) != alert.end:

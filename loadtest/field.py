@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,8 @@ import msgspec
 
 from loadtest.broker import Broker
 from loadtest.doomed import VARIABLE
+from loadtest.leash import Leash
+from loadtest.play import ChaosError
 
 CORRELATOR: Final = str(Path(sys.executable).with_name("correlator"))
 RULES: Final = Path(__file__).with_name("chaos.rules.yaml")
@@ -22,65 +23,34 @@ RAW: Final = "events"
 EVENTS: Final = "events.jsonl"
 _LOOK_S: Final = 0.02
 _READY: Final = "restored; ready"
-_AWAY: Final = "no Kafka broker answers"
-_USAGE: Final = 2
-_AGAIN_S: Final = 0.5
 _TOLD_MOST: Final = 3_000
 
 
-class ChaosError(Exception):
-    """The run itself went wrong: a process ended that nobody killed, or did not answer."""
-
-
 class Worker:
-    """One worker process; what it says goes to a file.
+    """One worker process; what it says goes to a file."""
 
-    One that ends because no broker answered is started again, as whoever supervises a service does: brokers are away now and then here.
-    """
-
-    def __init__(self, name: str, log: Path, start: Callable[[], Awaitable[Process]]) -> None:
+    def __init__(self, name: str, log: Path, process: Process) -> None:
         self.name = name
         self.started = time.monotonic()
         self.is_busy = False
         self._log = log
-        self._start = start
-        self._is_ending = False
-        self._process: Process
-        self._keeping: asyncio.Task[int]
-
-    async def start(self) -> None:
-        """Start the process."""
-        self._process = await self._start()
-        self._keeping = asyncio.create_task(self._kept())
-
-    async def _kept(self) -> int:
-        """Wait for the end that counts; answers its exit code."""
-        said = 0
-        while True:
-            code = await self._process.wait()
-            end, said = self.said[said:], len(self.said)
-            if self._is_ending or code != _USAGE or _AWAY not in end:
-                return code
-            await asyncio.sleep(_AGAIN_S)
-            self._process = await self._start()
+        self._process = process
+        self._ending = asyncio.create_task(process.wait())
 
     @property
     def said(self) -> str:
         """What it said so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    async def signal(self, number: int) -> None:
+    def signal(self, number: int) -> None:
         """Send it a signal. Raises ChaosError when it ended by itself."""
         self.expect_alive()
-        while self._process.returncode is not None:
-            self.expect_alive()
-            await asyncio.sleep(_LOOK_S)
         self._process.send_signal(number)
 
     def expect_alive(self) -> None:
         """Raise ChaosError when it ended by itself."""
-        if self._keeping.done():
-            raise ChaosError(f"{self.name} ended by itself with code {self._keeping.result()}:\n{self.said[-_TOLD_MOST:]}")
+        if self._ending.done():
+            raise ChaosError(f"{self.name} ended by itself with code {self._ending.result()}:\n{self.said[-_TOLD_MOST:]}")
 
     async def ready(self, patience_s: float) -> bool:
         """Wait until it says that its share is restored; False when it does not within the time. Raises ChaosError when it ends."""
@@ -94,22 +64,20 @@ class Worker:
 
     async def ended(self, patience_s: float) -> int | None:
         """Wait for its end; answers the exit code, None when it lives on."""
-        done, _ = await asyncio.wait((self._keeping,), timeout=patience_s)
-        return self._keeping.result() if done else None
+        done, _ = await asyncio.wait((self._ending,), timeout=patience_s)
+        return self._ending.result() if done else None
 
     async def leave(self, patience_s: float) -> None:
         """Ask it to leave, and see that it does so in good order. Raises ChaosError."""
-        self._is_ending = True
-        await self.signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         code = await self.ended(patience_s)
-        if code != 0 and not (code == _USAGE and _AWAY in self.said[-_TOLD_MOST:]):
+        if code != 0:
             raise ChaosError(f"{self.name} was asked to leave and ended with {code}:\n{self.said[-_TOLD_MOST:]}")
 
     async def kill(self) -> None:
         """End it at once."""
-        self._is_ending = True
-        await self.signal(signal.SIGKILL)
-        await self._keeping
+        self.signal(signal.SIGKILL)
+        await self._ending
 
 
 class Load(msgspec.Struct):
@@ -129,32 +97,42 @@ class Field:
         self.storm = folder / "storm"
         self.results = folder / "replay"
         self.settings = folder / "settings.yaml"
+        self.calm = folder / "calm.yaml"
         self.load = Load()
         self._partitions = partitions
         self._number = 0
         self._feed: Process | None = None
-        self._processes: list[Process] = []
+        self._leashes: dict[Process, Leash] = {}
 
     def write_settings(self) -> None:
-        """Write the settings of all workers: checkpoints and commits so often that kills fall between them, and inside them."""
-        content = {
+        """Write the settings of all workers: checkpoints and commits so often that kills fall between them, and inside them.
+
+        Whoever works alone in the end has settings without that, for it may be much that is left.
+        """
+        common = {
             "prefix": PREFIX,
             "kafka": {"bootstrap": [self.broker.address]},
             "rules": [str(RULES)],
             "topology": [str(self.storm / "topology.yaml")],
-            "checkpoint": {"rows": 2_000, "every": "1s"},
-            "batch": {"records": 250},
             "topics": [{"name": RAW, "arrival": "item", "partitions": self._partitions}],
         }
-        self.settings.write_bytes(msgspec.json.format(msgspec.json.encode(content)))  # JSON is YAML
+        often = {"checkpoint": {"rows": 2_000, "every": "1s"}, "batch": {"records": 250}}
+        for path, content in ((self.settings, common | often), (self.calm, common)):
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(content)))  # JSON is YAML
 
     async def _started(self, *command: str, log: Path | None = None, environment: dict[str, str] | None = None) -> Process:
         with (log or Path(os.devnull)).open("ab") as said:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=DEVNULL, stdout=PIPE, stderr=said, env={**os.environ, **(environment or {})}, limit=1 << 20
             )
-        self._processes = [*(one for one in self._processes if one.returncode is None), process]
+        self._leashes[process] = Leash(process.pid)
+        self._let_go()
         return process
+
+    def _let_go(self) -> None:
+        """Let go of those that have ended."""
+        for process in [one for one in self._leashes if one.returncode is not None]:
+            self._leashes.pop(process).end()
 
     async def worker(self, *, doom: str = "") -> Worker:
         """Start one more worker; `doom` names the place where it kills itself (see `loadtest.doomed`)."""
@@ -163,9 +141,7 @@ class Field:
         log = self.folder / f"{name}.log"
         program = (sys.executable, "-m", "loadtest.doomed") if doom else (CORRELATOR,)
         command = (*program, "run", "--config", str(self.settings), "--listen", "off")
-        worker = Worker(name, log, lambda: self._started(*command, log=log, environment={VARIABLE: doom}))
-        await worker.start()
-        return worker
+        return Worker(name, log, await self._started(*command, log=log, environment={VARIABLE: doom}))
 
     async def finish(self, what: str, *command: str) -> None:
         """Run a command to its end. Raises ChaosError unless it ends well."""
@@ -176,8 +152,8 @@ class Field:
             raise ChaosError(f"{what} ended with code {process.returncode}:\n{output.decode()}{log.read_text()[-_TOLD_MOST:]}")
 
     async def correlator(self, *arguments: str) -> None:
-        """Run a command of `correlator` with our settings to its end."""
-        await self.finish(arguments[0], CORRELATOR, *arguments, "--config", str(self.settings))
+        """Run a command of `correlator` to its end."""
+        await self.finish(arguments[0], CORRELATOR, *arguments, "--config", str(self.calm))
 
     async def replay(self) -> None:
         """Replay the recording undisturbed, without any log."""
@@ -203,7 +179,8 @@ class Field:
 
     async def end_all(self) -> None:
         """Leave no process behind."""
-        living = [process for process in self._processes if process.returncode is None]
+        living = [process for process in self._leashes if process.returncode is None]
         for process in living:
             process.kill()
         await asyncio.gather(*(process.wait() for process in living))
+        self._let_go()

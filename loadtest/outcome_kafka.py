@@ -14,6 +14,13 @@ _TURN_S: Final = 0.02
 _RECORDS: Final = 2_000
 
 
+class _Revised(msgspec.Struct):
+    revision: int
+
+
+_REVISED: Final = msgspec.json.Decoder(_Revised)
+
+
 class OutcomeError(Exception):
     """The broker did not answer in time, or has not what was asked for."""
 
@@ -66,7 +73,7 @@ class KafkaOutcome:
         """Yield key and revision of documents whose revision is not above that of the one before."""
         highest: dict[bytes, int] = {}
         for key, value in self._pairs(topic):
-            revision = 0 if value is None else msgspec.json.decode(value)["revision"]
+            revision = 0 if value is None else _REVISED.decode(value).revision
             if value is not None and revision <= highest.get(key, 0):
                 yield key.decode(), revision
             highest[key] = revision

@@ -66,7 +66,7 @@ CRITICAL = frozenset(
 class Settings(msgspec.Struct, frozen=True):
     """What a storm is made of. Fractions are 0 to 1: `repeats` of all events, `noise` of the stretches, `hide_edges` of the edges.
 
-    `domains` are those of correlation that the topology file tells of.
+    `domains` are those of correlation that the topology file tells of. So many seconds of `late_roots` pass before a fault's root shows it.
     """
 
     events: int = 1_000_000
@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True):
     clock_skew: float = 0.0
     concurrency: int = 6
     domains: int = 1
+    late_roots: float = 0.0
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -216,6 +217,7 @@ def _hits(settings: Settings, landscape: Landscape, faults: Iterable[Fault]) -> 
     found: list[Hit] = []
     for fault in faults:
         onsets = _spread(dice, fault, dependents)
+        onsets[fault.root] += round(settings.late_roots * SECOND)
         found += [Hit(fault=fault, service=crew[name], onset=onset, is_root=name == fault.root) for name, onset in onsets.items()]
     return tuple(found)
 

@@ -7,21 +7,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from loadtest.broker import Broker, BrokerError, running
+from tests.profile import PROFILE
 
 # dev is quick enough to run on every save; ci finds the same thing twice; night looks further.
 # No deadline anywhere: the timeout per test is pytest's, and a shared machine is sometimes slow.
 settings.register_profile("dev", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("night", max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def _profile() -> str:
-    """Name the profile asked for by HYPOTHESIS_PROFILE, else `ci` on CI and `dev` elsewhere."""
-    on_ci = os.environ.get("CI", "").lower() == "true"
-    return os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if on_ci else "dev")
-
-
-settings.load_profile(_profile())
+settings.load_profile(PROFILE)
 
 
 @pytest.fixture(scope="session")

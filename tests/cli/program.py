@@ -1,5 +1,6 @@
 """The program as a process of its own, run to its end or kept running while a test talks to it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,24 @@ def correlator(*arguments: object, given: str = "", file_blocks: int | None = No
         command = ["/bin/sh", "-c", f'ulimit -f {file_blocks}; exec "$@"', "sh", *command]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, input=given, cwd=cwd, timeout=LONGEST_S)
     return Ended(ended.args, ended.returncode, ended.stdout, ended.stderr)
+
+
+_MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], check=False, stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""A small process in between: a child of ours would begin with the peak of the test run, since it is forked from it."""
+
+
+def peak_kib(*arguments: object, given: Path | None = None, cwd: Path | None = None) -> int:
+    """Run the program to its end, with a file as standard input; answer its largest resident size in KiB."""
+    command = [sys.executable, "-c", _MEASURED, CORRELATOR, *map(str, arguments)]
+    with Path(given or os.devnull).open("rb") as events:
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, stdin=events, cwd=cwd)
+    assert ended.returncode == 0, ended.stderr[-2_000:]
+    return int(ended.stdout)
 
 
 class Running:

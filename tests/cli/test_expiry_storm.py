@@ -5,7 +5,6 @@ All of it is one transaction: what `kill -9` leaves is the whole tick or nothing
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +18,9 @@ from correlator.runtime.database import FILE_NAME
 
 from loadtest.outcome import Outcome
 from tests.builders import T0
-from tests.cli.program import CORRELATOR, Running, running
+from tests.cli.program import CORRELATOR, Running, peak_kib, running
+from tests.profile import IS_NIGHT
 
-IS_NIGHT = os.environ.get("HYPOTHESIS_PROFILE") == "night"
 ALERTS = 1_000_000 if IS_NIGHT else 20_000
 LONGEST_S = 3_000 if IS_NIGHT else 100
 EXPIRY = 15 * MINUTE
@@ -52,21 +51,9 @@ def an_event(at: int, name: str, pod: int) -> bytes:
     )
 
 
-_MEASURED = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:], check=False).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(code)
-"""
-"""A small process in between: a child of ours would begin with the peak of the test run, since it is forked from it."""
-
-
 def peak_kib_until_idle(log: Path) -> int:
     """Run the service until all is judged; answer its largest resident size in KiB."""
-    command = [sys.executable, "-c", _MEASURED, CORRELATOR, "run", "--embedded", str(log), "--listen", "off", "--until-idle"]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    return int(ended.stdout.splitlines()[-1])
+    return peak_kib("run", "--embedded", log, "--listen", "off", "--until-idle")
 
 
 def ended(log: Path) -> Counter[str | None]:

@@ -1,5 +1,6 @@
 """The service on a real broker: the same commands, the same incidents."""
 
+import asyncio
 import json
 import socket
 from pathlib import Path
@@ -8,6 +9,7 @@ from time import monotonic
 import pytest
 
 from loadtest.broker import Broker
+from loadtest.company import Service
 from tests.cli.conftest import Call
 from tests.cli.program import correlator
 from tests.cli.story import GOOD
@@ -52,18 +54,18 @@ def test_a_storm_on_kafka_gives_the_incidents_of_the_embedded_log(settings: Path
     assert on_kafka == judged(settings, "--embedded", str(settings.with_name("log")))
 
 
-def test_a_run_goes_on_where_the_last_one_stopped_though_the_broker_died_meanwhile(call: Call, settings: Path, broker: Broker) -> None:
+async def test_a_run_goes_on_where_the_last_one_stopped_and_waits_for_its_broker(call: Call, settings: Path, broker: Broker) -> None:
     options = ("--config", settings)
     assert call("publish", *options, "good.jsonl").exit_code == 0
-    events = []
-    for _ in range(2):
-        ended = correlator("run", *options, "--until-idle", "--listen", "off", "--json")
-        assert ended.returncode == 0, ended.stderr
-        events.append(json.loads(ended.stdout)["events"])
-        if len(events) == 1:
-            broker.kill()
-            broker.start()
-    assert events == [len(GOOD), 0]
+    ended = correlator("run", *options, "--until-idle", "--listen", "off", "--json")
+    assert (ended.returncode, json.loads(ended.stdout)["events"]) == (0, len(GOOD)), ended.stderr
+    broker.kill()
+    with Service(settings, "--until-idle") as service:
+        await service.until(f"no Kafka broker answers at {broker.address}: no broker answers; trying again in 0.1 s")
+        await asyncio.to_thread(broker.start)
+        assert await service.ended() == 0
+    ended = correlator("run", *options, "--until-idle", "--listen", "off", "--json")
+    assert (ended.returncode, json.loads(ended.stdout)["events"]) == (0, 0), ended.stderr
     assert len(call("incidents", *options, "--json").stdout.splitlines()) == 2
 
 
@@ -71,7 +73,7 @@ def test_a_run_goes_on_where_the_last_one_stopped_though_the_broker_died_meanwhi
 def test_brokers_that_do_not_answer_are_an_error_within_seconds(call: Call, story: Path, command: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and says nothing
         port = mute.getsockname()[1]
-        (story / "settings.yaml").write_text(f"kafka: {{bootstrap: ['127.0.0.1:{port}']}}\n")
+        (story / "settings.yaml").write_text(f"kafka: {{bootstrap: ['127.0.0.1:{port}'], patience: 0s}}\n")
         started = monotonic()
         result = call(*command, "--config", "settings.yaml")
     assert monotonic() - started < 20

@@ -1,7 +1,5 @@
 """Memory does not grow with the input: a storm three times as large here, and one of 1 GB at night (HYPOTHESIS_PROFILE=night)."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +7,9 @@ import pytest
 
 from loadtest.plan import Settings
 from loadtest.storm import write_storm
-from tests.cli.program import CORRELATOR
+from tests.cli.program import peak_kib
+from tests.profile import IS_NIGHT
 
-IS_NIGHT = os.environ.get("HYPOTHESIS_PROFILE") == "night"
 EVENT_BYTES = 340
 SMALL_BYTES, LARGE_BYTES = 20_000_000, 1_000_000_000 if IS_NIGHT else 60_000_000
 GROWTH_KIB_MOST = 60 * 1024 if IS_NIGHT else 32 * 1024
@@ -35,20 +33,10 @@ def storms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folders
 
 
-def peak_kib(arguments: tuple[str, ...], folder: Path) -> int:
-    """Run a command in a storm's folder with its events as standard input; answer its largest resident size in KiB."""
-    with (folder / "events.jsonl").open("rb") as events, (folder / "output").open("wb") as output, (folder / "said").open("wb") as said:
-        process = subprocess.Popen([CORRELATOR, *arguments], stdin=events, stdout=output, stderr=said, cwd=folder)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, (folder / "said").read_text()[-2_000:]
-    return usage.ru_maxrss
-
-
 def growths(commands: tuple[tuple[str, ...], ...], storms: tuple[Path, Path]) -> Iterator[tuple[str, int]]:
     """Yield for each command, run one after the other, by how many KiB its peak grows from the small storm to the large one."""
     for arguments in commands:
-        small, large = (peak_kib(arguments, folder) for folder in storms)
+        small, large = (peak_kib(*arguments, given=folder / "events.jsonl", cwd=folder) for folder in storms)
         yield arguments[0], large - small
 
 

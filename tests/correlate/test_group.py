@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from correlator.correlate import group
 from correlator.correlate.group import NEW, Grouper, Placement
 from correlator.model.incident import IncidentState
 from correlator.model.instant import Instant
@@ -125,6 +126,18 @@ def test_a_grouper_rebuilt_in_any_order_places_alike(hits: list[tuple[int, str, 
     for second in (0, 30, 90, 250):
         for scope in SCOPES:
             assert _shown(grouper.place(entity, scope, at(f"{second}s"))) == _shown(rebuilt.place(entity, scope, at(f"{second}s")))
+
+
+@given(hits=st.lists(HITS, max_size=25), entity=ENTITIES, second=st.integers(0, 300))
+def test_what_explains_an_alert_is_where_it_is_placed(hits: list[tuple[int, str, int, int]], entity: str, second: int) -> None:
+    incidents = [Incident(f"i{number}", (), IncidentState.OPEN, opened=at(f"{number}s")) for number in range(6)]
+    grouper = Grouper(SHOP, Grouping())
+    for number, name, onset, alerts in hits:
+        grouper.add(incidents[number], _struck(incidents[number], name, at(f"{onset}s"), alerts=alerts))
+    explained = grouper.explain(entity, (), at(f"{second}s"))
+    assert explained in (None, grouper.place(entity, (), at(f"{second}s")).incident)
+    if explained is None:
+        assert not group._is_explained(grouper._declared(entity, (), at(f"{second}s")) if hits else {})  # noqa: SLF001 - the long way
 
 
 def _struck(incident: Incident, entity: str, onset: Instant, *, alerts: int) -> Hit:

@@ -109,6 +109,17 @@ def test_a_guess_is_published_before_it_is_judged_and_keeps_its_id() -> None:
     assert later.incidents[guess.id].counts["alerts"] == 1
 
 
+def test_each_of_many_guesses_is_listed_when_it_comes() -> None:
+    """A document lists a hundred guesses: those who wait for the newest must not wait until the oldest are judged."""
+    names = [f"Slow{number:03d}" for number in range(250)]
+    frames = frames_of([[an_event(f"db/{name}", f"{number * 10}ms")] for number, name in enumerate(names)], a_control())
+    outcome = follow(Machine(a_control()), frames[: len(names)])
+    listed = [{member.labels["alertname"] for member in document.members} for document in outcome.revisions]
+    assert len(outcome.incidents) == 1
+    assert all(name in members for name, members in zip(names, listed, strict=True))
+    assert listed[-1] == {names[0], *names[-100:]}
+
+
 def test_a_guess_that_does_not_come_true_is_withdrawn() -> None:
     control = a_control()
     machine = Machine(control)
@@ -128,13 +139,10 @@ def test_an_incident_is_published_even_if_it_is_forgotten_in_the_same_step() -> 
     control = a_control()
     machine = Machine(control, guesses=False)
     frames = frames_of([[an_event(), resolved(said="1m"), an_event("mail/Down", said="48h"), an_event("mail/Down", said="48h1s")]], control)
-    outcome = follow(machine, frames[:-1])
-    follow(machine, [a_tick("48h1m")], outcome)
-    gone = [document for document in outcome.incidents.values() if document.state is IncidentState.CLOSED]
-    assert len(gone) == 1
-    effects = machine.step(a_tick("48h2m"))
-    assert effects.incidents.get(gone[0].id, "absent") in (None, "absent")
-    assert gone[0].id not in machine.book.incidents
+    steps = [machine.step(frame) for frame in (*frames[:-1], a_tick("48h1m"), a_tick("48h2m"))]
+    (gone,) = {identifier for effects in steps for identifier in effects.incidents if identifier not in machine.book.incidents}
+    written = [effects.incidents[gone] for effects in steps if gone in effects.incidents]
+    assert [document.state if document is not None else None for document in written][-2:] == [IncidentState.CLOSED, None]
 
 
 def test_a_member_that_is_forgotten_and_comes_back_is_counted_once() -> None:
@@ -146,6 +154,14 @@ def test_a_member_that_is_forgotten_and_comes_back_is_counted_once() -> None:
     for document in outcome.incidents.values():
         assert document.counts["alerts"] == len(document.members)
         assert document.counts["firing"] == sum(member.state == "firing" for member in document.members)
+
+
+def test_a_document_of_many_shows_those_of_the_worst_severity() -> None:
+    events = [an_event(f"db/Down{number:03}", labels={"severity": "critical" if number in (300, 310) else "info"}) for number in range(600)]
+    outcome = run(events)
+    (document,) = outcome.incidents.values()
+    assert len(document.members) == 200
+    assert {member.labels["alertname"] for member in document.members if member.labels["severity"] == "critical"} == {"Down300", "Down310"}
 
 
 def test_beyond_its_limit_an_incident_only_counts_alerts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,10 +209,15 @@ def test_of_a_run_that_comes_long_after_its_time_only_what_is_newer_than_the_end
     machine = Machine(control)
     outcome = follow(machine, [a_tick("0", source="raw-1"), *frames_of([[an_event(), resolved(said="6s")]], control), a_tick("5m")])
     follow(machine, [a_tick("9m")], outcome)
-    assert machine.sources.fallen_out == 1
+    assert len(machine.sources.fallen_out) == 1
     run_of_three = frames_of([[an_event(said="5s"), an_event(said="7s"), an_event(said="8s")]], control, source="raw-1")
     follow(machine, run_of_three, outcome)
     assert stretches(outcome) == [("0", "6", None), ("7", "", None)]
+    assert {verdict: count for verdict, count in machine.verdicts.items() if count} == {
+        Verdict.NEW: 2,
+        Verdict.UPDATE: 1,
+        Verdict.REPEAT: 2,
+    }
 
 
 # Memory
@@ -324,6 +329,13 @@ def test_an_alert_that_is_kept_goes_on_when_it_fires_again() -> None:
     control = a_control(AlertRule("keep", DOWN, keep_firing=MINUTE))
     events = [an_event(), resolved(said="30s"), an_event(said="80s"), resolved(said="100s")]
     assert stretches(run(events, control, until="5m")) == [("0", "100", None)]
+
+
+@pytest.mark.parametrize(("again", "count"), [("90s", 1), ("90s1ms", 2)])
+def test_an_alert_is_kept_up_to_exactly_its_end_and_no_longer(again: str, count: int) -> None:
+    control = a_control(AlertRule("keep", DOWN, keep_firing=MINUTE))
+    events = [an_event(), resolved(said="30s"), an_event(said=again), resolved(said="100s")]
+    assert len(stretches(run(events, control, until="5m"))) == count
 
 
 def test_an_older_firing_does_not_bring_a_kept_alert_back() -> None:

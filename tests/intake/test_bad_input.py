@@ -11,6 +11,7 @@ from correlator.intake.decode import MAX_RECORD_BYTES
 from correlator.intake.formats import MAX_ITEMS, Format, read_items
 from correlator.intake.formats.fields import MAX_ANNOTATIONS_LENGTH, MAX_LABEL_NAME, MAX_LABEL_VALUE, MAX_LABELS
 from correlator.model.event import Event, Flag, Refusal, Rejection
+from correlator.model.instant import DAY, MINUTE
 
 from tests.intake.builders import NOON, an_alert, an_event, an_intake, feed, items_of, only_rows, record, totals
 
@@ -193,6 +194,15 @@ def test_a_date_far_from_its_arrival_is_replaced_by_it_and_flagged(at: object) -
     assert next(iter(output.counts.flagged)) & Flag.IMPLAUSIBLE_TIME
     frame = only_rows(output.frames)
     assert (frame.firsts, frame.watermark) == ([NOON + 5], NOON + 5)
+
+
+@pytest.mark.parametrize(
+    ("apart", "is_flagged"),
+    [(5 * MINUTE, False), (5 * MINUTE + 1, True), (-DAY, False), (-DAY - 1, True)],
+)
+def test_a_date_is_implausible_beyond_five_minutes_ahead_and_a_day_behind_and_not_at_exactly_these(apart: int, *, is_flagged: bool) -> None:
+    (output,) = feed(an_intake(is_recording=False), [an_event(at=NOON + apart)], timestamps=[NOON])
+    assert bool(next(iter(output.counts.flagged), Flag.NONE) & Flag.IMPLAUSIBLE_TIME) is is_flagged
 
 
 def test_a_time_without_zone_is_read_as_utc_and_flagged() -> None:

@@ -4,9 +4,12 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,12 +19,14 @@ from correlator.correlate.render import alert_document
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame
 from correlator.model.incident import encode_document, encode_incident
-from correlator.model.instant import NEVER
-from correlator.state.records import Incident
+from correlator.model.instant import HOUR, NEVER
+from correlator.model.version import NewerVersionError
+from correlator.state.records import ROW_VERSION, Incident
 
-from tests.builders import frames_of
-from tests.laws.streams import Item, controls, streams
+from tests.builders import T0, a_tick, an_event, follow, frames_of
+from tests.laws.streams import CONTROLS, NATIVE, Item, controls, streams
 from tests.laws.test_same import LONG, cuts, split
+from tests.laws.test_stretches import CLOSE, LATE, few
 
 
 def written(effects: Effects) -> list[bytes]:
@@ -73,7 +78,33 @@ def test_a_restart_at_any_frame_changes_no_byte(items: list[Item], places: list[
     assert restored.verdicts == never_stopped.verdicts
 
 
-@given(streams(gaps=LONG), cuts, controls)
+VERY_LONG = (*LONG, 25 * HOUR, 50 * HOUR)
+
+
+@given(streams(gaps=VERY_LONG), cuts, controls)
+def test_what_was_published_and_not_taken_back_is_what_is_known(items: list[Item], places: list[int], control: Control) -> None:
+    """Compacted topics hold no more than the state does: what is forgotten leaves a tombstone there."""
+    machine, incidents, alerts = a_machine(control), set[str](), set[bytes]()
+    frames = frames_of(split([item.written() for item in items], places), control)
+    for frame in [*frames, a_tick(frames[-1].watermark + 100 * HOUR)]:
+        effects = machine.step(frame)
+        kept(incidents, effects.incidents)
+        kept(alerts, effects.alerts)
+        assert incidents == {name for name, incident in machine.book.incidents.items() if incident.revision}
+        assert alerts <= machine.lifecycle.alerts.keys()
+
+
+def kept(known: set[Any], published: Mapping[Any, object]) -> None:
+    """Follow a compacted topic."""
+    known |= {key for key, document in published.items() if document is not None}
+    known -= {key for key, document in published.items() if document is None}
+
+
+folded = streams(delays=LATE, gaps=CLOSE, most=30, names=NATIVE).map(few)
+"""Streams in which items of one alert come so close together that intake folds them into a run."""
+
+
+@given(streams(gaps=LONG) | folded, cuts, controls)
 def test_every_item_has_exactly_one_verdict_at_every_step(items: list[Item], places: list[int], control: Control) -> None:
     machine, forwarded = a_machine(control), 0
     for frame in frames_of(split([item.written() for item in items], places), control):
@@ -93,6 +124,51 @@ def test_every_index_equals_a_plain_scan(items: list[Item], places: list[int], c
         counts_equal_a_scan(machine)
 
 
+@given(folded, cuts)
+def test_of_a_run_of_items_each_has_its_own_verdict(items: list[Item], places: list[int]) -> None:
+    """However they are cut into frames, and so folded or not."""
+    control = CONTROLS["default"]
+    values = [item.written() for item in items]
+    machines = [a_machine(control), a_machine(control)]
+    for machine, batches in zip(machines, (split(values, places), [[value] for value in values]), strict=True):
+        follow(machine, frames_of(batches, control))
+    once, again = machines
+    assert once.verdicts == again.verdicts
+
+
+def test_an_index_follows_an_onset_that_moves_back_when_a_hold_is_met() -> None:
+    machine = a_machine(CONTROLS["hold"])
+    events = [
+        an_event("db/Slow", said="0"),
+        an_event("db/Down", said="30s"),
+        an_event("db/Slow", said="70s"),
+        an_event("db/Slow", said="90s"),
+    ]
+    follow(machine, frames_of([[event] for event in events], CONTROLS["hold"]))
+    (incident,) = machine.book.incidents.values()
+    assert incident.hits["db"].onset == T0
+    places_equal_a_scan(machine)
+
+
+def test_a_machine_that_a_newer_version_left_is_not_read() -> None:
+    machine = a_machine(CONTROLS["default"])
+    (row,) = machine.rows()
+    newer = [ROW_VERSION + 1, *msgspec.msgpack.decode(row[1] or b"")[1:]]
+    with pytest.raises(NewerVersionError, match="needs a newer correlator"):
+        a_machine(CONTROLS["default"], {row[0]: msgspec.msgpack.encode(newer)})
+
+
+def test_a_restart_between_two_ticks_far_ahead_changes_nothing() -> None:
+    """The first is ignored, and remembered: the second agrees with it."""
+    machine = a_machine(CONTROLS["default"])
+    follow(machine, [a_tick("0", source="a"), a_tick("0", source="b"), a_tick("1h", source="a")])
+    assert machine.sources.now == T0
+    restored = a_machine(CONTROLS["default"], all_rows({}, machine))
+    for one in (machine, restored):
+        follow(one, [a_tick("1h", source="b")])
+        assert one.sources.now == T0 + HOUR
+
+
 def timers_equal_a_scan(machine: Machine) -> None:
     lifecycle, book = machine.lifecycle, machine.book
     dues = [lifecycle._due(alert) for alert in lifecycle.alerts.values()]  # noqa: SLF001 - the plain scan
@@ -108,6 +184,21 @@ def places_equal_a_scan(machine: Machine) -> None:
     guessed = {(incident.id, entity) for incident in live if not incident.members for entity in incident.hits}
     assert places_of(machine._grouper) == real  # noqa: SLF001 - the index under test
     assert places_of(machine._guesser) == guessed  # noqa: SLF001
+    for grouper in (machine._grouper, machine._guesser):  # noqa: SLF001
+        onsets_equal_a_scan(grouper)
+
+
+def onsets_equal_a_scan(grouper: Grouper) -> None:
+    """The order of onsets, and what each stands for, hold what the places hold, scope by scope, and nothing else."""
+    assert grouper._onsets.keys() == grouper._places.keys()  # noqa: SLF001 - the index under test
+    for scope, onsets in grouper._onsets.items():  # noqa: SLF001
+        found = [
+            (hit.onset, entity, name)
+            for entity, here in grouper._places[scope].items()  # noqa: SLF001
+            for name, (_, hit) in here.items()
+        ]
+        assert onsets.hits == sorted(found)
+        assert onsets.by_hit == {(entity, name): onset for onset, entity, name in found}
 
 
 def places_of(grouper: Grouper) -> set[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.checker import EXPIRY_MS, Checker, Findings, read_lines, stretches_of
+from loadtest.checker import EXPIRY_MS, Checker, Findings, read_lines, series_of, stretches_of
 from loadtest.outcome import Outcome
 from loadtest.plan import Settings
 from loadtest.storm import write_storm
@@ -161,7 +161,7 @@ def an_event(after_ms: int, status: str = "firing", service: str = "a") -> bytes
 
 
 def spans(*events: bytes) -> list[tuple[int, int | None, int]]:
-    return [(stretch.start, stretch.end, stretch.items) for stretch in stretches_of(events)]
+    return [(stretch.start, stretch.end, stretch.items) for stretch in stretches_of(series_of(events))]
 
 
 def test_a_stretch_is_firing_to_resolve_in_order_of_time() -> None:

@@ -17,6 +17,7 @@ from correlator.runtime.ports import (
     Position,
     Reader,
     Share,
+    Standing,
     TopicPartition,
     TopicSettings,
     Writer,
@@ -69,6 +70,10 @@ class _Log:
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         with _names(self._prefix):
             return await self._log.bounds(self.place(tp))
+
+    async def standings(self, group: str, tps: Sequence[TopicPartition]) -> list[Standing]:
+        with _names(self._prefix):
+            return await self._log.standings(self._prefix + group, [self.place(tp) for tp in tps])
 
     async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:
         await self._log.expire({self.place(tp): offset for tp, offset in needed_from.items()})

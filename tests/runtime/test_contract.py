@@ -370,6 +370,24 @@ async def test_bounds_tell_the_first_offset_and_the_end(log_factory: LogFactory)
     await log.close()
 
 
+async def test_standings_are_positions_and_bounds_of_each(log_factory: LogFactory) -> None:
+    log = await opened(log_factory)
+    writer = await started(log)
+    await writer.begin()
+    await writer.send(EVENTS_1, Messages([b"a", b"b"]))
+    await writer.send_offsets("group", {EVENTS_1: Position(1, "half of it")})
+    await writer.commit()
+    await writer.close()
+    await succeed(log)
+    for tps in ([EVENTS_1, FRAMES, EVENTS], [EVENTS], []):
+        each = [(await log.committed("group", tp), *await log.bounds(tp)) for tp in tps]
+        assert await log.standings("group", tps) == each
+    assert (await log.standings("group", [EVENTS_1]))[0].position == Position(1, "half of it")
+    with pytest.raises(Refused, match="there is no partition events-2"):
+        await log.standings("group", [TopicPartition("events", 2)])
+    await log.close()
+
+
 async def test_a_position_beyond_the_end_is_out_of_range(log_factory: LogFactory) -> None:
     log = await opened(log_factory)
     await committed_write(log, EVENTS, [b"a"])

@@ -1,41 +1,51 @@
 """What happens to a worker on a real broker: outages, topics that vanish, odd records, clocks that jump. Nothing is lost without a word."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from itertools import count
+from typing import Final, Literal
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
 
 from correlator.config.settings import Settings, TopicSettings
 from correlator.frames.codec import decode_frame
 from correlator.frames.control import Control
-from correlator.model.instant import HOUR, Instant
+from correlator.intake.formats import Format
+from correlator.model.instant import HOUR, SECOND, Instant
+from correlator.runtime.caution import Caution
+from correlator.runtime.correlate_task import CorrelateTask
 from correlator.runtime.fatal import StoppedError
 from correlator.runtime.http import Readiness
+from correlator.runtime.intake_task import IntakeTask
 from correlator.runtime.kafka import Access, KafkaLog
+from correlator.runtime.kafka.writer import KafkaWriter
 from correlator.runtime.ports import Messages, Position, Refused, TopicPartition
 from correlator.runtime.restore import read_all
 from correlator.runtime.telemetry import Telemetry
-from correlator.runtime.topics import Topics
+from correlator.runtime.topics import END_HEADER, Topics
 from correlator.runtime.worker import Worker
 
 from loadtest.broker import Broker
 from tests.builders import a_control, an_event
+from tests.profile import IS_NIGHT
 
-OUTAGE_S: Final = 60.0 if os.environ.get("HYPOTHESIS_PROFILE") == "night" else 5.0
+OUTAGE_S: Final = 60.0 if IS_NIGHT else 5.0
 MB: Final = 1024 * 1024
+NUMBERS: Final = count()
+BELIEVED: Final = 25
+"""So many events of a recording are witness enough for the time of the first."""
 pytestmark = pytest.mark.timeout(240)
 
 
 class Application:
     """One application on a broker, its worker made anew as often as a test likes."""
 
-    def __init__(self, log: KafkaLog, prefix: str) -> None:
+    def __init__(self, log: "BreakingLog", prefix: str) -> None:
         self.log = log
         self.settings = Settings(prefix=prefix, topics=(TopicSettings(name="events"),))
         self.topics = Topics(prefix)
@@ -51,13 +61,18 @@ class Application:
         """Run a worker until all is judged."""
         await self.worker().run(until_idle=True)
 
-    async def publish(self, values: Sequence[bytes], stamps: Sequence[Instant] | None = None) -> None:
+    async def publish(self, values: Sequence[bytes], stamps: Sequence[Instant] | None = None, *, to: TopicPartition | None = None) -> None:
         writer = self.log.writer(None)
         await writer.start()
         await writer.begin()
-        await writer.send(self.raw, Messages(values, timestamps=stamps))
+        await writer.send(to or self.raw, Messages(values, timestamps=stamps))
         await writer.commit()
         await writer.close()
+
+    async def position(self) -> int:
+        """Where intake stands."""
+        committed = await self.log.committed(self.topics.intake_group, self.raw)
+        return committed.offset if committed is not None else 0
 
     async def items(self) -> int:
         """Count the items on the internal log."""
@@ -75,13 +90,15 @@ class Application:
 @pytest.fixture
 async def app(broker: Broker, request: pytest.FixtureRequest) -> AsyncIterator[Application]:
     """An application with a name of its own, whose topics are there."""
-    log = await KafkaLog.open(Access([broker.address]), patience_ms=3_000)
-    name = "".join([letter if letter.isalnum() else "-" for letter in request.node.name])[:60].strip("-").lower()
-    made = Application(log, name)
+    log = await BreakingLog.open(Access([broker.address]), patience_ms=3_000)
+    assert isinstance(log, BreakingLog)
+    name = "".join([letter if letter.isalnum() else "-" for letter in request.node.name])[:50].strip("-").lower()
+    made = Application(log, f"{name}-{next(NUMBERS)}")
     await made.judge()
     made.readiness = Readiness()  # the first worker's says that it stops
     yield made
     await log.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "what a broker interrupted is ended all the same"
 
 
 @asynccontextmanager
@@ -92,31 +109,49 @@ async def admin(broker: Broker) -> AsyncIterator[AIOKafkaAdminClient]:
     await client.close()
 
 
+def forget(broker: Broker, group: str) -> None:
+    """Let the broker forget a group, as it does with one that is idle for too long."""
+    kept = AdminClient({"bootstrap.servers": broker.address})
+    for gone in kept.delete_consumer_groups([group]).values():
+        gone.result(timeout=20)
+
+
 def events(count: int, *, first: int = 0) -> list[bytes]:
     now = time.time_ns() // 1_000_000
     return [an_event(f"db/A{number}", now) for number in range(first, first + count)]
 
 
-@pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "night", reason="an outage of a minute, only at night")
+class BreakingLog(KafkaLog):
+    """Its broker is killed when rules are about to be put in force, once."""
+
+    broker: Broker | None = None
+
+    def writer(self, transactional_id: str | None) -> KafkaWriter:
+        if str(transactional_id).endswith("-control") and self.broker is not None:
+            self.broker.kill()
+            self.broker = None
+        return super().writer(transactional_id)
+
+
 @pytest.mark.parametrize("when", ["while it works", "while it starts"])
 async def test_a_broker_that_is_gone_for_a_while_is_waited_for_and_nothing_is_lost(app: Application, broker: Broker, when: str) -> None:
     await app.publish(events(3))
-    worker = app.worker()
     if when == "while it starts":
-        broker.kill()
+        app.log.broker = broker
+    worker = app.worker()
     running = asyncio.create_task(worker.run())
     if when == "while it works":
         await worker.opened.wait()
         await app.until_items(3)
         broker.kill()
     done, _ = await asyncio.wait((running,), timeout=OUTAGE_S)
-    assert (done, app.readiness.is_ready) == (set(), False)
+    assert (done, app.readiness.is_ready, app.log.broker) == (set(), False, None)
     await asyncio.to_thread(broker.start)
     await app.publish(events(3, first=3))
     await app.until_items(6)
     while app.readiness.reasons:
         await app.items()
-    assert app.count("failures_total", stage="intake") or when == "while it starts"
+    assert app.count("failures_total", stage="intake") or when == "while it starts" or not IS_NIGHT  # a short one is sat out
     worker.stop.set()
     await running
     assert await app.items() == 6
@@ -211,3 +246,92 @@ async def test_a_topic_that_ends_in_markers_of_transactions_is_idle_when_its_rec
     await writer.close()
     await app.judge()
     assert await app.items() == 2
+
+
+@pytest.mark.parametrize("arrival", ["record", "item"])
+async def test_a_position_ends_behind_what_is_no_record_so_that_nobody_waits_for_it(
+    app: Application, arrival: Literal["record", "item"]
+) -> None:
+    app.settings = Settings(prefix=app.topics.prefix, topics=(TopicSettings(name="events", arrival=arrival),))
+    worker = app.worker()
+    running = asyncio.create_task(worker.run())
+    writer = app.log.writer("publisher-with-transactions")
+    await writer.start()
+    end = Messages([b""], headers=[END_HEADER]) if arrival == "item" else Messages(events(1, first=1))
+    for number, messages in enumerate((Messages(events(1)), end, Messages(events(1, first=2)))):
+        await writer.begin()
+        await writer.send(app.raw, messages)
+        await (writer.commit() if number < 2 else writer.abort())
+    await writer.close()
+    while await app.position() != (await app.log.bounds(app.raw))[1]:
+        pass
+    assert not app.count("lag_records", stage="intake", partition=f"{app.raw.topic}-0")
+    worker.stop.set()
+    await running
+    assert await app.items() == (1 if arrival == "item" else 2)
+
+
+async def test_a_raw_topic_that_left_the_settings_is_missed_no_more(app: Application) -> None:
+    both = tuple([TopicSettings(name=name, arrival="item") for name in ("events", "other")])
+    app.settings = Settings(prefix=app.topics.prefix, topics=both)
+    await app.judge()
+    await app.publish(events(BELIEVED), to=TopicPartition(app.topics.raw("other"), 0))
+    await app.publish(events(BELIEVED, first=BELIEVED))
+    await app.judge()
+    app.settings = Settings(prefix=app.topics.prefix, topics=both[:1])
+    await app.publish([an_event("db/A1", time.time_ns() // 1_000_000 + HOUR // 2)])
+    await app.judge()
+    assert (app.count("sources", standing="live"), app.count("sources", standing="fallen_out")) == (1, 0)
+
+
+@pytest.mark.parametrize("stage", ["intake", "correlate"])
+async def test_a_position_that_the_brokers_forgot_stops_it_and_it_says_what_to_do(app: Application, broker: Broker, stage: str) -> None:
+    await app.publish(events(2))
+    await app.judge()
+    group = f"{app.topics.prefix}-{stage}"
+    forget(broker, group)
+    with pytest.raises(Refused, match=rf"the brokers forgot where {group} stood in .*-0, .* --group {group} --topic .*:0 --reset-offsets"):
+        await app.judge()
+
+
+async def test_who_is_idle_for_long_says_its_position_again_so_that_brokers_do_not_forget_it(app: Application, broker: Broker) -> None:
+    app.settings = Settings(prefix=app.topics.prefix, topics=(TopicSettings(name="events", arrival="item"),))
+    await app.publish(events(BELIEVED))
+    await app.judge()
+    hours = count()
+    intake = IntakeTask(
+        app.log,
+        app.topics,
+        app.raw,
+        form=Format.AUTO,
+        is_recording=True,
+        caution=Caution(10),
+        telemetry=app.telemetry,
+        clock=lambda: next(hours) * HOUR,
+    )
+    correlate = CorrelateTask(
+        app.log,
+        app.topics,
+        0,
+        domain="default",
+        checkpoint=app.settings.checkpoint,
+        telemetry=app.telemetry,
+        on_restored=lambda: None,
+        clock=lambda: next(hours) * HOUR / SECOND,
+    )
+    for task, group, tp in (
+        (intake, app.topics.intake_group, app.raw),
+        (correlate, app.topics.correlate_group, TopicPartition(app.topics.frames, 0)),
+    ):
+        before = await app.log.committed(group, tp)
+        running = asyncio.create_task(task.run())
+        while task.needed_from is None:
+            await app.position()
+        forget(broker, group)
+        while (after := await app.log.committed(group, tp)) is None:
+            assert not running.done()
+        running.cancel()
+        await asyncio.wait((running,))
+        await task.close()
+        assert before is not None
+        assert after.offset >= before.offset

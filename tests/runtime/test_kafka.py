@@ -5,6 +5,7 @@ import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from itertools import pairwise
 from time import monotonic
 from typing import Final
 
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from correlator.runtime.kafka import Access, KafkaLog
+from correlator.runtime.kafka.reader import BEAT_S
 from correlator.runtime.kafka.topics import settings_of
 from correlator.runtime.ports import (
     Fenced,
@@ -240,6 +242,32 @@ async def test_a_fetch_that_finds_nothing_behind_a_large_one_ends_the_backlog(lo
         found += batch.values
     await reader.close()
     assert found == values
+
+
+async def test_what_comes_little_by_little_is_given_out_at_most_once_a_beat(log: KafkaLog) -> None:
+    reader = log.reader(EVENTS)
+    reader.seek((await log.bounds(EVENTS))[1])
+    await reader.poll(max_records=1, timeout_ms=0)
+    publishing = asyncio.create_task(publish_one_by_one(log, 50))
+    given: list[float] = []
+    count = 0
+    while count < 50:
+        batch = await reader.poll(max_records=100, timeout_ms=5_000)
+        count += len(batch)
+        given.append(monotonic())
+    assert all(later - earlier > BEAT_S * 0.9 for earlier, later in pairwise(given))
+    await publishing
+    await reader.close()
+
+
+async def publish_one_by_one(log: KafkaLog, count: int) -> None:
+    writer = log.writer(None)
+    await writer.start()
+    for _ in range(count):
+        await writer.begin()
+        await writer.send(EVENTS, Messages([b"one"]))
+        await writer.commit()
+    await writer.close()
 
 
 async def test_a_record_beyond_the_limit_is_refused_with_what_to_change(log: KafkaLog) -> None:

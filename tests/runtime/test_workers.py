@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,25 @@ async def undisturbed(folder: Path, storm: list[tuple[int, bytes]]) -> tuple[lis
     return found
 
 
-async def is_as_undisturbed(found: tuple[list[str], list[str]], folder: Path, storm: list[tuple[int, bytes]]) -> None:
-    for ours, theirs in zip(found, await undisturbed(folder, storm), strict=True):
+@asynccontextmanager
+async def two_at_work(settings: Path) -> AsyncIterator[tuple[Service, Service]]:
+    with Service(settings) as first, Service(settings) as second:
+        await first.until("restored; ready")
+        await second.until("restored; ready")
+        yield first, second
+
+
+async def judged(settings: Path) -> None:
+    """Let one more worker join until all that was published is judged."""
+    idle = await asyncio.to_thread(correlator, "run", "--config", settings, "--listen", "off", "--until-idle")
+    assert idle.returncode == 0, idle.stderr
+
+
+async def is_as_undisturbed(log: KafkaLog, settings: Path, storm: list[tuple[int, bytes]]) -> None:
+    assert await items(log, topics_of(settings)) == len(storm)
+    found = await canonical(log, topics_of(settings))
+    await log.close()
+    for ours, theirs in zip(found, await undisturbed(settings.parent, storm), strict=True):
         assert ours
         only = [line for line in ours if line not in theirs], [line for line in theirs if line not in ours]
         assert only == ([], [])
@@ -44,9 +63,7 @@ async def test_workers_that_die_and_join_judge_as_one_undisturbed_worker_does(tm
     settings, storm = settings_in(tmp_path, broker.address), a_storm(2_000, seed=1)
     raw = topics_of(settings).raw("events")
     log = await KafkaLog.open(Access([broker.address]))
-    with Service(settings) as first, Service(settings) as second:
-        await first.until("restored; ready")
-        await second.until("restored; ready")
+    async with two_at_work(settings) as (first, second):
         load = Load(log, raw, storm, rest=0.05)
         publishing = asyncio.create_task(load.run())
         await load.reach(0.2)
@@ -54,13 +71,9 @@ async def test_workers_that_die_and_join_judge_as_one_undisturbed_worker_does(tm
         with Service(settings) as third:
             await third.until("restored; ready")
             await publishing
-            idle = await asyncio.to_thread(correlator, "run", "--config", settings, "--listen", "off", "--until-idle")
-            assert idle.returncode == 0, idle.stderr
+            await judged(settings)
             assert (await first.stopped(), await third.stopped()) == (0, 0)
-    assert await items(log, topics_of(settings)) == len(storm)
-    found = await canonical(log, topics_of(settings))
-    await log.close()
-    await is_as_undisturbed(found, tmp_path, storm)
+    await is_as_undisturbed(log, settings, storm)
 
 
 async def test_two_workers_share_alike_and_one_that_leaves_hands_its_share_over(tmp_path: Path, broker: Broker) -> None:
@@ -83,9 +96,7 @@ async def test_a_frozen_worker_that_comes_back_is_fenced_and_goes_on_with_its_ne
     settings, storm = settings_in(tmp_path, broker.address), a_storm(600, seed=2)
     raw = topics_of(settings).raw("events")
     log = await KafkaLog.open(Access([broker.address]))
-    with Service(settings) as frozen, Service(settings) as other:
-        await frozen.until("restored; ready")
-        await other.until("restored; ready")
+    async with two_at_work(settings) as (frozen, other):
         load = Load(log, raw, storm, rest=0.2)
         publishing = asyncio.create_task(load.run())
         await load.reach(0.1)
@@ -96,10 +107,6 @@ async def test_a_frozen_worker_that_comes_back_is_fenced_and_goes_on_with_its_ne
         frozen.process.send_signal(signal.SIGCONT)
         await other.until("our share", times=shares + 2)
         await publishing
-        idle = await asyncio.to_thread(correlator, "run", "--config", settings, "--listen", "off", "--until-idle")
-        assert idle.returncode == 0, idle.stderr
+        await judged(settings)
         assert (await frozen.stopped(), await other.stopped()) == (0, 0)
-    assert await items(log, topics_of(settings)) == len(storm)
-    found = await canonical(log, topics_of(settings))
-    await log.close()
-    await is_as_undisturbed(found, tmp_path, storm)
+    await is_as_undisturbed(log, settings, storm)

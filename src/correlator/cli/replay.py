@@ -31,7 +31,7 @@ def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[st
     Goes by the folders rules and topologies that are here, as `run` and `check` do, unless told otherwise; `--topology /dev/null` is none.
 
     incidents.jsonl has one document of every incident, its last. A replay publishes nothing in between and no guesses: `revision` is 1,
-    `why` holds all that happened to the incident, and none is `withdrawn`. See docs/formats.md.
+    `why` holds all that happened to the incident. See docs/formats.md.
     """
     if out.exists() and not out.is_dir():
         message = f"{out}: is a file; --out names the folder for the results"

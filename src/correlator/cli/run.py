@@ -19,6 +19,7 @@ from correlator.config.files import STDIN
 from correlator.config.problem import ConfigError
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
+from correlator.model.instant import SECOND
 from correlator.runtime.collector import settle_collector
 from correlator.runtime.counting import count_as
 from correlator.runtime.fatal import StoppedError
@@ -153,7 +154,8 @@ class _Run:
         return int(self._telemetry.registry.get_sample_value("correlator_items_received_total") or 0)
 
     async def run(self, embedded: Path | None, control: Control, *, listen: str, until_idle: bool) -> None:
-        async with opened_log(self._settings, embedded, instance=self._instance) as log:
+        patience_s = self._settings.kafka.patience / SECOND
+        async with opened_log(self._settings, embedded, instance=self._instance, patience_s=patience_s) as log:
             worker, hangup = Worker(log, self._settings, control, telemetry=self._telemetry, readiness=self._readiness), asyncio.Event()
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, worker.stop.set)

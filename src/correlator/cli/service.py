@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
@@ -37,18 +39,19 @@ def settings_of(config: str | None) -> Settings:
 
 @asynccontextmanager
 async def opened_log(
-    settings: Settings, embedded: Path | None, *, must_exist: bool = False, instance: str | None = None
+    settings: Settings, embedded: Path | None, *, must_exist: bool = False, instance: str | None = None, patience_s: float = 0.0
 ) -> AsyncIterator[Log]:
     """Open the log that the options name: a folder's, made when missing unless it must exist, or Kafka's. Raises `PortError`.
 
     A log that must exist is opened to be read, so its disk may be read-only.
 
-    With an `instance`, the name that groups know us by, it waits for brokers that are away: whoever started us found them once.
+    It waits so long for brokers that are away. With an `instance`, the name that groups know us by, it waits for ever: whoever started us
+    found them once.
     """
     if embedded is not None:
         log = await _in_folder(embedded, must_exist=must_exist)
     else:
-        log = await (_on_kafka(settings) if instance is None else _on_kafka_again(settings, instance))
+        log = await _on_kafka_patiently(settings, instance, patience_s=patience_s if instance is None else math.inf)
     try:
         yield log
     finally:
@@ -67,7 +70,7 @@ async def _in_folder(embedded: Path, *, must_exist: bool) -> Log:
     return await EmbeddedLog.open(embedded)
 
 
-async def _on_kafka(settings: Settings, instance: str | None = None) -> Log:
+async def _on_kafka(settings: Settings, instance: str | None) -> Log:
     from correlator.runtime.kafka import KafkaLog, access_of
 
     try:
@@ -77,11 +80,14 @@ async def _on_kafka(settings: Settings, instance: str | None = None) -> Log:
         raise FailedError(message) from error
 
 
-async def _on_kafka_again(settings: Settings, instance: str) -> Log:
+async def _on_kafka_patiently(settings: Settings, instance: str | None, *, patience_s: float) -> Log:
+    deadline = time.monotonic() + patience_s
     for pause in chain(BACK_OFF_S, repeat(BACK_OFF_S[-1])):
         try:
             return await _on_kafka(settings, instance)
         except FailedError as error:
+            if time.monotonic() + pause > deadline:
+                raise
             _logger.warning("%s; trying again in %s s", error.__cause__, pause)
         await asyncio.sleep(pause)
     raise AssertionError("pauses never end")

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from correlator.cli.errors import FailedError
 from correlator.cli.service import opened_log
 from correlator.config.settings import Settings
+from correlator.model.instant import SECOND
 from correlator.runtime.counting import registry_of
 from correlator.runtime.http import ListenError, Readiness, monitoring, serve
 from correlator.runtime.supervisor import Supervisor, WorkersStoppedError
@@ -34,7 +35,7 @@ def supervised(settings: Settings, options: Sequence[str], workers: int, *, list
 
 
 async def _supervised(settings: Settings, options: Sequence[str], workers: int, *, folder: Path, listen: str) -> tuple[int, float]:
-    async with opened_log(settings, None):
+    async with opened_log(settings, None, patience_s=settings.kafka.patience / SECOND):
         pass  # brokers that cannot be reached, or do not let us in, are told once and not by each worker
     readiness = Readiness()
     command = (sys.executable, "-m", "correlator", "run", *options, "--listen", "off", "--of", uuid4().hex, "--worker")

@@ -11,7 +11,7 @@ from correlator.config.nearest import Suggester
 from correlator.config.problem import ConfigError, Findings
 from correlator.config.schema import Between, Name, Section, Written, durations_as_text, emptied, mistake, unlisted
 from correlator.config.validate import Validated, validate
-from correlator.model.instant import DAY, HOUR, SECOND, Duration
+from correlator.model.instant import DAY, HOUR, MINUTE, SECOND, Duration
 
 _PORT_LIMIT = 65535
 _PATHS = ("rules", "topology")
@@ -104,6 +104,9 @@ class KafkaSettings(Section):
     )
     replication: Annotated[int, Field(strict=True, ge=1, le=32)] | None = Field(
         default=None, description="Replicas of the topics that are created; three, or as many as there are brokers, when left out."
+    )
+    patience: Annotated[Duration, BeforeValidator(Between(0, DAY)), durations_as_text] = Field(
+        default=5 * MINUTE, description="For how long `run` waits at its start for brokers that are away. Later it waits for ever."
     )
     tls: Annotated[TlsSettings | None, BeforeValidator(emptied)] = Field(default=None, description="TLS to the brokers.")
     sasl: Annotated[SaslSettings | None, BeforeValidator(emptied)] = Field(default=None, description="A login at the brokers.")

@@ -15,6 +15,7 @@ from correlator.correlate.score import (
     UNSEEN_EARLY,
     UNSEEN_LATE,
     Reach,
+    Relation,
     levels_of,
     reaches_from,
     same_score,
@@ -23,6 +24,7 @@ from correlator.correlate.score import (
     weight_of,
     window_of,
 )
+from correlator.model.incident import IncidentState
 from correlator.model.instant import Duration, Instant
 from correlator.model.rule import Grouping
 from correlator.model.topology import Topology
@@ -36,7 +38,7 @@ _EXPLAINED: Final = 1e-3
 """A declared cause at least this likely makes the search for an undeclared one needless."""
 
 
-class Placement(msgspec.Struct, frozen=True):
+class Placement(msgspec.Struct, frozen=True, gc=False):
     """Where an alert belongs. `incident` is None for a new fault; `nearest` is the entity of the hit that speaks most for it."""
 
     incident: Incident | None = None
@@ -55,7 +57,7 @@ _Entry = tuple[Instant, str, str]
 """When a hit began, its entity and its incident: in this order, since ids may come from a guess."""
 
 
-class _Case(msgspec.Struct):
+class _Case(msgspec.Struct, gc=False):
     """What speaks for an incident: the scores of its hits, the largest of them, and the entity of the hit that gives it."""
 
     incident: Incident
@@ -66,6 +68,8 @@ class _Case(msgspec.Struct):
 
 _Cases = dict[str, _Case]
 """By incident id, only those for which anything speaks."""
+_Scored = tuple[float, Incident, Hit]
+"""How likely a hit of an incident made an alert fire, whatever the hit's own weight."""
 
 
 class _Onsets(msgspec.Struct):
@@ -139,55 +143,83 @@ class Grouper:
         """Answer the incident that `place` chooses, if a declared path explains the alert; the rest of what `place` weighs is left out."""
         if scope not in self._places:
             return None
+        only = self._only_one(entity, scope, at)
+        if only is not None:
+            return only
         cases = self._declared(entity, scope, at)
         return _best(cases).incident if _is_explained(cases) else None
 
+    def effects_of(self, incident: Incident, hit: Hit) -> list[Incident]:
+        """Answer the pending incidents that a new hit of this one explains by what began them: they alerted before their cause did."""
+        places, found = self._places[incident.scope], dict[str, Incident]()
+        for name, reach in self.reaches_of(hit.entity).items():
+            for other, theirs in places.get(name, _NOWHERE).values() if reach.relation is Relation.EFFECT else ():
+                if other is not incident and other.state is IncidentState.PENDING and theirs is _first(other):
+                    score = spread_score(self.reaches_of(name)[hit.entity], theirs.onset - hit.onset) * weight_of(hit.alerts)
+                    if score > NEW_FAULT and self._is_joinable(incident, theirs.onset):
+                        found[other.id] = other
+        return list(found.values())
+
+    def _only_one(self, entity: str, scope: tuple[str, ...], at: Instant) -> Incident | None:
+        """Answer the incident that has hits at the entity if no other is within reach, and that explains the alert: the common case."""
+        places, reaches = self._places[scope], self.reaches_of(entity)
+        here = places.get(entity, _NOWHERE)
+        if len(here) != 1 or len(reaches) > SCAN_MOST:
+            return None
+        [(identifier, (incident, hit))] = here.items()
+        for name in reaches:
+            if name in places and (len(places[name]) != 1 or identifier not in places[name]):
+                return None
+        is_likely = same_score(at - hit.last) * weight_of(hit.alerts) >= _EXPLAINED
+        return incident if is_likely and self._is_joinable(incident, at) else None
+
     def _declared(self, entity: str, scope: tuple[str, ...], at: Instant) -> _Cases:
         """Weigh hits at the entity itself and where the graph leads: of all hits of the scope, those whose time could fit."""
-        cases: _Cases = {}
-        for found in self._places[scope].get(entity, _NOWHERE).values():
-            self._weigh(cases, found, same_score(at - found[1].last), at=at)
-        reaches = self.reaches_of(entity)
-        for found in self._hits_near(entity, scope, at):
-            hit = found[1]
-            if hit.entity != entity:
-                self._weigh(cases, found, spread_score(reaches[hit.entity], at - hit.onset), at=at)
+        reaches, scored, cases = self.reaches_of(entity), list[_Scored](), _Cases()
+        for incident, hit in self._hits_near(entity, scope, at):
+            name = hit.entity
+            score = same_score(at - hit.last) if name == entity else spread_score(reaches[name], at - hit.onset)
+            scored.append((score, incident, hit))
+        self._weigh(scored, cases, at)
         return cases
 
     def _add_undeclared(self, cases: _Cases, scope: tuple[str, ...], entity: str, *, at: Instant) -> None:
         """Weigh the newest hits of the scope as if there were an edge that nobody declared."""
-        level, reaches = self._levels.get(entity), self.reaches_of(entity)
+        level, reaches, scored = self._levels.get(entity), self.reaches_of(entity), list[_Scored]()
         places, newest = self._places[scope], self._onsets[scope].hits
         end = bisect_left(newest, (at + UNSEEN_EARLY, "", ""))
         for onset, name, identifier in newest[max(0, end - SCAN_MOST) : end]:
-            if at - onset > UNSEEN_LATE or name in reaches:
-                continue
-            score = spread_score(unseen_reach(level, self._levels.get(name)), at - onset)
-            self._weigh(cases, places[name][identifier], score, at=at)
+            if at - onset <= UNSEEN_LATE and name not in reaches:
+                reach = unseen_reach(level, self._levels.get(name))
+                scored.append((spread_score(reach, at - onset), *places[name][identifier]))
+        self._weigh(scored, cases, at)
 
     def _hits_near(self, entity: str, scope: tuple[str, ...], at: Instant) -> list[tuple[Incident, Hit]]:
-        """Answer the hits of all entities within reach; where that is shorter than asking each, only those whose time could fit."""
+        """Answer the hits at an entity and within its reach; where that is shorter than asking each, only those whose time could fit."""
         places, (reaches, (low, high)) = self._places[scope], self._reaches_and_window_of(entity)
         if len(reaches) > SCAN_MOST:
             hits = self._onsets[scope].hits
             low, high = bisect_left(hits, (at - high, "", "")), bisect_left(hits, (at - low + 1, "", ""))
             if high - low <= len(reaches):
-                return [places[name][identifier] for _, name, identifier in hits[low:high] if name in reaches]
+                others = [places[name][identifier] for _, name, identifier in hits[low:high] if name in reaches and name != entity]
+                return [*places.get(entity, _NOWHERE).values(), *others]
         return [found for name in reaches if name in places for found in places[name].values()]
 
-    def _weigh(self, cases: _Cases, found: tuple[Incident, Hit], score: float, *, at: Instant) -> None:
-        """Add what a hit says of its incident, if that may still be joined."""
-        if score <= 0.0:
-            return
-        incident, hit = found
-        score *= weight_of(hit.alerts)
-        case = cases.get(incident.id)
-        if case is not None:
-            case.scores.append(score)
-            if score > case.largest or (score == case.largest and hit.entity < case.nearest):
-                case.largest, case.nearest = score, hit.entity
-        elif abs(at - incident.last_new) <= self._grouping.window and incident.is_live:
-            cases[incident.id] = _Case(incident, [score], score, hit.entity)
+    def _weigh(self, scored: list[_Scored], cases: _Cases, at: Instant) -> None:
+        """Add what hits say to the cases of their incidents, as far as these may still be joined."""
+        for chance, incident, hit in scored:
+            if chance <= 0.0:
+                continue
+            score, case = chance * weight_of(hit.alerts), cases.get(incident.id)
+            if case is not None:
+                case.scores.append(score)
+                if score > case.largest or (score == case.largest and hit.entity < case.nearest):
+                    case.largest, case.nearest = score, hit.entity
+            elif self._is_joinable(incident, at):
+                cases[incident.id] = _Case(incident, [score], score, hit.entity)
+
+    def _is_joinable(self, incident: Incident, at: Instant) -> bool:
+        return abs(at - incident.last_new) <= self._grouping.window and incident.is_live
 
     def path(self, entity: str, other: str) -> tuple[str, ...]:
         """Name the entities from one to another, as far as the graph says; both included."""
@@ -212,6 +244,11 @@ def _best(cases: _Cases) -> Placement:
         return NEW
     case = cases[best[3]]
     return Placement(case.incident, -best[0], case.nearest)
+
+
+def _first(incident: Incident) -> Hit:
+    """Answer the hit that began an incident."""
+    return min(incident.hits.values(), key=lambda hit: (hit.onset, hit.entity))
 
 
 def _discard(entries: list[_Entry], entry: _Entry) -> None:

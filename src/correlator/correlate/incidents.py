@@ -22,6 +22,8 @@ MEMBERS_MOST: Final = 100_000
 """An incident with more alerts than this only counts the others."""
 HITS_MOST: Final = 5_000
 """An incident with more entities than this takes note of no others: its root is among those that it has."""
+WORST_MOST: Final = 10
+"""So many members of the worst severity are sure to be listed, the first ones."""
 _SWEEPS: Final = 64
 # Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
 _GUESSED, _RETURNED, _PENDING = Why.GUESSED, Why.RETURNED, IncidentState.PENDING
@@ -34,7 +36,7 @@ _WHY_BY_MOVE: Final = {
 }
 
 
-class Joining(msgspec.Struct, frozen=True):
+class Joining(msgspec.Struct, frozen=True, gc=False):
     """What an incident must know of an alert that joins it. `severity` is a rank, larger is worse."""
 
     alert: Alert
@@ -76,11 +78,11 @@ class IncidentBook:
         return incident
 
     def join(self, incident: Incident, joining: Joining, why: Why) -> Hit | None:
-        """Let an alert count in an incident; answers the hit when its entity is new there."""
+        """Let an alert count in an incident; answers the hit when its entity is new there, or began earlier than was known."""
         alert = joining.alert
         if not incident.members:
             incident.opened, incident.updated = joining.onset, joining.instant
-            incident.last_new, incident.worst = joining.onset, 0
+            incident.last_new, incident.worst, incident.worst_members = joining.onset, 0, []
         if self._is_new(incident, alert):
             if len(incident.members) < MEMBERS_MOST:
                 incident.members.append(alert.fingerprint)
@@ -90,13 +92,73 @@ class IncidentBook:
                 self._leave_former(alert)
         alert.incident = incident.id
         incident.firing += 1
-        incident.worst = max(incident.worst, joining.severity)
+        self._note_severity(incident, joining)
         if why is not _RETURNED:
             incident.last_new = max(incident.last_new, joining.onset)
         if incident.state is _PENDING:
             self._set_due(incident, min(incident.due, joining.instant + joining.settle))
         self._note(incident, why, joining.instant)
         return self._hit(incident, joining)
+
+    def absorb(self, incident: Incident, other: Incident, instant: Instant) -> list[Hit]:
+        """Take over all that a pending incident has, and withdraw it; answers the hits that are new here, or began earlier than was known.
+
+        Whoever calls tells its alerts where they are now.
+        """
+        known, room = set(incident.members), MEMBERS_MOST - len(incident.members)
+        new = [fingerprint for fingerprint in other.members if fingerprint not in known]
+        incident.members += new[:room]
+        incident.unlisted += other.unlisted + len(new[room:])
+        incident.firing += other.firing
+        incident.opened, incident.last_new = min(incident.opened, other.opened), max(incident.last_new, other.last_new)
+        incident.has_lost |= other.has_lost
+        incident.gone |= other.gone
+        incident.guesses |= other.guesses
+        if other.worst >= incident.worst:
+            worst = incident.worst_members if other.worst == incident.worst else []
+            incident.worst, incident.worst_members = other.worst, [*worst, *other.worst_members][:WORST_MOST]
+        if incident.state is _PENDING:
+            self._set_due(incident, min(incident.due, other.due))
+        changed = [hit for theirs in other.hits.values() if (hit := self._merge(incident, theirs)) is not None]
+        other.members, other.worst_members, other.firing, other.unlisted, other.hits, other.gone, other.guesses = [], [], 0, 0, {}, {}, {}
+        self._note(incident, Why.MOVED, instant)
+        self._note(other, Why.MOVED, instant)
+        self._move(other, IncidentMove.EMPTIED, instant)
+        self._set_due(other, instant + self.rules.retention.closed)
+        return changed
+
+    @staticmethod
+    def move_alert(alert: Alert, other: Incident, incident: Incident) -> bool:
+        """Tell an alert of an incident that was absorbed where it is now; answers whether it was there last."""
+        is_there = alert.incident == other.id
+        if is_there:
+            alert.incident = incident.id
+        if alert.guess == other.id:
+            alert.guess = incident.id
+        renamed = [incident.id if name == other.id else name for name in alert.former]
+        alert.former = tuple(dict.fromkeys([name for name in renamed if name != alert.incident]))
+        return is_there
+
+    def _merge(self, incident: Incident, theirs: Hit) -> Hit | None:
+        hit = incident.hits.get(theirs.entity)
+        if hit is None and len(incident.hits) < HITS_MOST:
+            incident.hits[theirs.entity] = theirs
+            return theirs
+        if hit is None:
+            return None
+        hit.alerts += theirs.alerts
+        hit.last = max(hit.last, theirs.last)
+        if (theirs.onset, theirs.fingerprint) >= (hit.onset, hit.fingerprint):
+            return None
+        hit.onset, hit.condition, hit.fingerprint = theirs.onset, theirs.condition, theirs.fingerprint
+        return hit
+
+    def _note_severity(self, incident: Incident, joining: Joining) -> None:
+        if joining.severity > incident.worst:
+            incident.worst, incident.worst_members = joining.severity, []
+        worst, fingerprint = incident.worst_members, joining.alert.fingerprint
+        if joining.severity == incident.worst and len(worst) < WORST_MOST and not incident.unlisted and fingerprint not in worst:
+            worst.append(fingerprint)
 
     def _leave_former(self, alert: Alert) -> None:
         names = dict.fromkeys([*alert.former, alert.incident or ""])
@@ -139,8 +201,16 @@ class IncidentBook:
         alert.guess = incident.id
         self._note(incident, _GUESSED, incident.updated if incident.members else effect)
 
+    def drop_guess(self, incident: Incident, alert: Alert) -> bool:
+        """Take an alert off the list of guesses; answers whether it stood there. A map that was full and is empty would keep its size."""
+        alert.guess = None
+        if incident.guesses.pop(alert.fingerprint, None) is None:
+            return False
+        incident.guesses = incident.guesses or {}
+        return True
+
     def sketch(self, incident: Incident, joining: Joining) -> Hit | None:
-        """Note where a guessed alert lies, in an incident made of guesses alone; answers the hit when its entity is new there."""
+        """Note where a guessed alert lies, in an incident made of guesses alone; answers the hit as `join` does."""
         incident.worst = max(incident.worst, joining.severity)
         return self._hit(incident, joining)
 
@@ -152,8 +222,8 @@ class IncidentBook:
     def unguess(self, alert: Alert, instant: Instant) -> Incident | None:
         """Take back what was guessed of an alert; an incident made of guesses alone is withdrawn with its last, and answered."""
         incident = self.incidents.get(alert.guess or "")
-        alert.guess = None
-        if incident is None or incident.guesses.pop(alert.fingerprint, None) is None:
+        if incident is None or not self.drop_guess(incident, alert):
+            alert.guess = None
             return None
         if incident.members or incident.guesses:
             self._note(incident, Why.MOVED, incident.updated)
@@ -269,6 +339,7 @@ class IncidentBook:
         hit.last = max(hit.last, joining.onset)
         if (joining.onset, joining.alert.fingerprint) < (hit.onset, hit.fingerprint):
             hit.onset, hit.condition, hit.fingerprint = joining.onset, joining.condition, joining.alert.fingerprint
+            return hit
         return None
 
     def _set_due(self, incident: Incident, due: Instant) -> None:

@@ -46,6 +46,7 @@ _SWEEPS: Final = 64
 class Lifecycle:
     """Alerts and their turns. `rules` may be swapped; stretches under way keep the rule they began with.
 
+    `guessed` are alerts of which a turn was judged that had been guessed, until someone takes them.
     `resolved_early` counts ends of alerts that were not known to have fired, for whoever takes the count; not those that say so themselves.
     """
 
@@ -59,6 +60,7 @@ class Lifecycle:
         self.waiting = 0
         self.arrived: list[Turn] = []
         self.noted: list[Alert] = []
+        self.guessed: list[Alert] = []
         self.order = 0
         self._turns: list[tuple[Instant, Instant, bytes, int, int, Turn]] = []
         self._fresh: dict[int, Turn] = {}
@@ -269,6 +271,8 @@ class Lifecycle:
         alert.waiting -= 1
         self.waiting -= turn.count
         alert.count += turn.count or 1  # a turn without items was put back, and its item taken out of the stretch before
+        if alert.guess is not None:
+            self.guessed.append(alert)
         judge = self._judge_resolved if turn.status else self._judge_firing
         change = judge(alert, turn, instant)
         alert.sighted = max(alert.sighted, instant)

@@ -5,7 +5,6 @@ order (lifecycle -> group -> incidents), what cannot be judged yet is guessed, a
 """
 
 from collections.abc import Mapping
-from heapq import heapify, heappop, heappush
 from typing import Final
 
 import msgspec
@@ -26,10 +25,24 @@ from correlator.model.incident import FINAL_STATES, Decision, IncidentDocument, 
 from correlator.model.instant import MINUTE, NEVER, Duration, Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
-from correlator.state.records import ALERT_PREFIX, INCIDENT_PREFIX, MACHINE_KEY, ROW_VERSION, TURN_PREFIX, Alert, Gone, Incident, Row
+from correlator.state.records import (
+    ALERT_PREFIX,
+    INCIDENT_PREFIX,
+    MACHINE_KEY,
+    ROW_VERSION,
+    TURN_PREFIX,
+    Alert,
+    Gone,
+    Hit,
+    Incident,
+    Row,
+    check_row_version,
+)
 
 SERIES_MEMORY: Final[Duration] = 15 * MINUTE
 """An alert that fires again within this time of its end belongs to the incident it was in."""
+CAUSES_KEPT: Final = 1_000
+"""Incidents whose root causes are remembered from one document to the next; those of others are found anew."""
 _ENDS: Final = (Why.CLEARED, Why.EXPIRED, Why.HOLD_NOT_MET)
 # Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
 _BEGAN, _ENDED, _GONE = ChangeKind.BEGAN, ChangeKind.ENDED, ChangeKind.GONE
@@ -75,6 +88,7 @@ class Machine:
 
     def __init__(self, control: Control | None = None, *, domain: str = "default", guesses: bool = True, drafts: bool = True) -> None:
         self.control = control if control is not None else Control(RuleSet(), Topology())
+        self._digest = self.control.digest
         self.position: Instant = 0
         self.sources = Sources(self.control.rules.time.max_hold)
         self.lifecycle = Lifecycle(self.control.rules)
@@ -83,7 +97,6 @@ class Machine:
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesses = guesses
         self._drafts = drafts
-        self._guess_dues: list[tuple[Instant, bytes]] = []
         self._causes: dict[str, list[Cause]] = {}
         self._noted: dict[bytes, Alert] = {}
         self._decisions: list[Decision] = []
@@ -161,6 +174,7 @@ class Machine:
     def restore(self, rows: Mapping[bytes, bytes]) -> None:
         """Take over the state that rows describe; the machine must be new."""
         if MACHINE_KEY in rows:
+            check_row_version(rows[MACHINE_KEY])
             self._restore_machine(msgspec.msgpack.decode(rows[MACHINE_KEY], type=_MachineRow))
         self.lifecycle.restore([(key, value) for key, value in rows.items() if key[:1] in (ALERT_PREFIX, TURN_PREFIX)])
         self.book.restore([value for key, value in sorted(rows.items()) if key[:1] == INCIDENT_PREFIX])
@@ -174,7 +188,7 @@ class Machine:
 
     def _adopt(self, control: Control) -> None:
         """Swap rules and topology; alerts and incidents under way are kept."""
-        self.control = control
+        self.control, self._digest = control, control.digest
         self.sources.max_hold = control.rules.time.max_hold
         self.book.rules = control.rules
         self.lifecycle.adopt(control.rules)
@@ -184,13 +198,9 @@ class Machine:
     def _rebuild_groups(self) -> None:
         self._grouper = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
-        self._guess_dues = []
         for incident in self.book.incidents.values():
             if incident.is_live:
                 self._index(incident)
-            for fingerprint, effect in incident.guesses.items():
-                self._guess_dues.append((effect, fingerprint))
-        heapify(self._guess_dues)
 
     def _index(self, incident: Incident) -> None:
         for hit in incident.hits.values():
@@ -287,18 +297,35 @@ class Machine:
     def _join(self, incident: Incident, joining: Joining, why: Why, *, placement: Placement) -> None:
         alert = joining.alert
         if alert.guess == incident.id:
-            incident.guesses.pop(alert.fingerprint, None)
-            alert.guess = None
+            self.book.drop_guess(incident, alert)
         elif alert.guess is not None:
             self._unguess(alert, joining.instant)
         self._causes.pop(incident.id, None)
-        self.book.join(incident, joining, why)
-        hit = incident.hits.get(joining.entity)
+        hit = self.book.join(incident, joining, why)
         if hit is not None:
             self._grouper.add(incident, hit)
         if self._drafts:
             path = self._grouper.path(joining.entity, placement.nearest) if placement.nearest else ()
             self._decide(why, joining.instant, alert=alert, incident=incident, path=path, score=placement.score)
+        if hit is not None:
+            self._gather(incident, hit, joining.instant)
+
+    def _gather(self, incident: Incident, hit: Hit, instant: Instant) -> None:
+        """Make one incident of those that began before their cause alerted, as long as they are pending and have paged nobody."""
+        others = self._grouper.effects_of(incident, hit)
+        kept = min([incident, *others], key=lambda one: (one.state is IncidentState.PENDING, one.opened, one.members[0]))
+        for other in [one for one in (incident, *others) if one is not kept]:
+            self._grouper.remove(other)
+            moved = [self.lifecycle.alerts.get(fingerprint) for fingerprint in (*other.members, *other.guesses)]
+            for changed in self.book.absorb(kept, other, instant):
+                self._grouper.add(kept, changed)
+            for alert in [alert for alert in moved if alert is not None]:
+                if self.book.move_alert(alert, other, kept):
+                    self._noted[alert.fingerprint] = alert
+                    self._decide(Why.MOVED, instant, alert=alert, incident=kept)
+                self.lifecycle.touch(alert)
+            self._causes.pop(other.id, None)
+            self._causes.pop(kept.id, None)
 
     def _keep_stretch(self, alert: Alert, started: Instant) -> None:
         """Let the incident of an alert's last stretch keep how that looked: the alert itself will show the next one."""
@@ -367,7 +394,6 @@ class Machine:
             if hit is not None:
                 self._guesser.add(incident, hit)
         self.lifecycle.touch(alert)
-        heappush(self._guess_dues, (effect, alert.fingerprint))
 
     def _guessed_place(self, entity: str, scope: tuple[str, ...], effect: Instant) -> Incident | None:
         """Answer where an alert will likely be placed: what the graph explains comes before edges that nobody declared."""
@@ -384,9 +410,10 @@ class Machine:
 
     def _drop_guesses(self) -> None:
         """Take back guesses whose turn was judged without beginning a stretch."""
-        while self._guess_dues and self._guess_dues[0][0] <= self.position:
-            alert = self.lifecycle.alerts.get(heappop(self._guess_dues)[1])
-            if alert is not None and self.book.guessed_until(alert) <= self.position:
+        untrue = {alert.fingerprint: alert for alert in self.lifecycle.guessed if alert.guess is not None}
+        self.lifecycle.guessed = []
+        for alert in sorted(untrue.values(), key=lambda alert: (self.book.guessed_until(alert), alert.fingerprint)):
+            if self.lifecycle.alerts.get(alert.fingerprint) is alert and self.book.guessed_until(alert) <= self.position:
                 self._unguess(alert, self.position)
                 self.lifecycle.touch(alert)
 
@@ -414,10 +441,12 @@ class Machine:
         return effects
 
     def _described(self, incident: Incident) -> IncidentDocument:
+        if len(self._causes) > CAUSES_KEPT:
+            del self._causes[next(iter(self._causes))]
         causes = self._causes.get(incident.id)
         if causes is None:
             causes = self._causes[incident.id] = diagnose(incident.hits, self.control.topology, self._grouper.reaches_of)
-        return incident_document(incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self.control.digest)
+        return incident_document(incident, self.lifecycle.alerts, causes, topology=self.control.topology, digest=self._digest)
 
     def _decide(
         self,
@@ -433,14 +462,14 @@ class Machine:
             return
         self._decisions.append(
             Decision(
-                at=format_rfc3339(instant),
-                why=why,
-                rules_digest=self.control.digest,
-                fingerprint=alert.fingerprint.hex(),
-                incident=incident.id if incident is not None else None,
-                rule=self._rule_of(why, alert, incident),
-                path=list(path),
-                score=round(score, 4) if score else None,
+                format_rfc3339(instant),
+                why,
+                self._digest,
+                alert.fingerprint.hex(),
+                incident.id if incident is not None else None,
+                self._rule_of(why, alert, incident),
+                list(path),
+                round(score, 4) if score else None,
             )
         )
 

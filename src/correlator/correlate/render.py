@@ -78,17 +78,17 @@ def alert_document(alert: Alert) -> AlertDocument:
     is_over = alert.state in _OVER
     labels, annotations = looks_in(alert.names, alert.looks)
     return AlertDocument(
-        fingerprint=alert.fingerprint.hex(),
-        labels=labels,
-        annotations=annotations,
-        value=alert.value,
-        state=alert.state,
-        starts_at=format_rfc3339(alert.started),
-        ends_at=format_rfc3339(alert.ended) if is_over else None,
-        last_seen=format_rfc3339(alert.last_seen),
-        count=alert.count,
-        incident=alert.incident if alert.reason is None else None,
-        reason=alert.reason,
+        alert.fingerprint.hex(),
+        labels,
+        annotations,
+        alert.value,
+        alert.state,
+        format_rfc3339(alert.started),
+        format_rfc3339(alert.ended) if is_over else None,
+        format_rfc3339(alert.last_seen),
+        alert.count,
+        alert.incident if alert.reason is None else None,
+        alert.reason,
     )
 
 
@@ -135,11 +135,15 @@ def _counts(incident: Incident) -> dict[str, int]:
 
 
 def listed_members(incident: Incident) -> dict[bytes, None]:
-    """Choose the members that a document shows: each entity's first alert, then the oldest, the newest, and guesses."""
+    """Choose the members that a document shows: each entity's first alert, then the worst, the oldest, the newest, and the newest guesses.
+
+    Roots are among the first entities (`diagnose.CANDIDATES_MOST`), and so always shown.
+    """
     half, members = MEMBERS_MOST // 2, incident.members
     firsts = [hit.fingerprint for hit in islice(incident.hits.values(), half)]
     newest = reversed(members[max(half, len(members) - half) :])
-    listed = dict.fromkeys([*firsts, *members[:half], *newest, *islice(incident.guesses, half)])
+    guesses = islice(incident.guesses, max(0, len(incident.guesses) - half), None)
+    listed = dict.fromkeys([*firsts, *incident.worst_members, *members[:half], *newest, *guesses])
     return listed if len(listed) <= MEMBERS_MOST else dict.fromkeys(islice(listed, MEMBERS_MOST))
 
 

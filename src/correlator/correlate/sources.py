@@ -55,9 +55,10 @@ class Sources:
         return [name for name, watermark in self.watermarks.items() if furthest - watermark < self.max_hold and name not in self.ended]
 
     @property
-    def fallen_out(self) -> int:
-        """How many sources lag too far to be waited for."""
-        return len(self.watermarks) - len(self.live) - len(self.ended)
+    def fallen_out(self) -> list[str]:
+        """Sources that lag too far to be waited for."""
+        live = self.live
+        return [name for name in self.watermarks if name not in live and name not in self.ended]
 
     def _is_runaway(self, source: str, watermark: Instant) -> bool:
         others = [known for name, known in self.watermarks.items() if name != source]

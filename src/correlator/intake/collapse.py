@@ -5,12 +5,18 @@ In: statements with their effect. Out: a `Frame`. Remembers the rows of the fram
 
 from typing import Final
 
+import msgspec
+
 from correlator.frames.frame import MAX_SPAN, SPECIAL, Extra, Frame, FrameKind, News
 from correlator.model.alert import Status
 from correlator.model.instant import MINUTE, Duration, Instant
 
-FRAME_BYTES: Final = 512 * 1024
-"""A frame is cut when it has grown to about this: half of Kafka's default record limit, since one more row may bring much news."""
+FRAME_BYTES: Final = 2 * 1024 * 1024
+"""A frame is cut when it has grown to about this: a whole batch in most cases, and far below what the frames topic allows (16 MB).
+
+Every frame makes a revision of each incident it concerns: of a million new alerts, frames of 0.5 MB cost a quarter more than these do.
+Those of 4 MB cost a twentieth less, and 16 MB of resident memory more.
+"""
 _ROW_BYTES: Final = 40
 _EXTRA_BYTES: Final = 40
 RESEND: Final[Duration] = 5 * MINUTE
@@ -20,47 +26,29 @@ _NO_ROW: Final = -1
 _NEVER_SENT: Final = -(2**62)
 
 
-class Track:
+class Track(msgspec.Struct, eq=False, gc=False):
     """What intake remembers of one label set: where its open row lies, and when its looks were last sent. A cache, never the truth.
 
     `is_ambiguous` says that other label sets may have the same fingerprint, so that its looks travel with every row. While `more` is a
     list, the open row is a run of the status `word` that further items may join. `labels_digest` is made when an id asks for it.
     """
 
-    __slots__ = (
-        "builder",
-        "content",
-        "end",
-        "fingerprint",
-        "flags",
-        "frame",
-        "is_ambiguous",
-        "labels_digest",
-        "last",
-        "more",
-        "row",
-        "sent_at",
-        "sent_status",
-        "status",
-        "word",
-    )
-
-    def __init__(self, fingerprint: bytes, builder: "FrameBuilder", *, content: bytes, flags: int, is_ambiguous: bool) -> None:
-        self.fingerprint = fingerprint
-        self.builder = builder
-        self.content = content
-        self.flags = flags
-        self.is_ambiguous = is_ambiguous
-        self.labels_digest: int | None = None
-        self.frame = _NO_ROW
-        self.row = _NO_ROW
-        self.status: int = Status.FIRING
-        self.word = _WORDS[Status.FIRING]
-        self.last: Instant = 0
-        self.end: Instant = 0
-        self.more: list[Instant] | None = None
-        self.sent_at: Instant = _NEVER_SENT
-        self.sent_status: int = _NO_ROW
+    # Left out of the collector: its one cycle, through the open rows of its builder, ends with the frame.
+    fingerprint: bytes
+    builder: "FrameBuilder"
+    content: bytes
+    flags: int
+    is_ambiguous: bool
+    labels_digest: int | None = None
+    frame: int = _NO_ROW
+    row: int = _NO_ROW
+    status: int = Status.FIRING
+    word: str = _WORDS[Status.FIRING]
+    last: Instant = 0
+    end: Instant = 0
+    more: list[Instant] | None = None
+    sent_at: Instant = _NEVER_SENT
+    sent_status: int = _NO_ROW
 
     def is_news(self, status: int, arrival: Instant) -> bool:
         """Answer whether the looks must travel with the row that begins now; the caller then sends them."""

@@ -8,6 +8,7 @@ from correlator.model.rule import Identity
 
 _PAIR: Final = "\x00"
 _NEXT: Final = "\x00\x01"
+_PAIRED: Final = _PAIR.join
 
 
 def identity_labels(labels: dict[str, str], identity: Identity) -> dict[str, str]:
@@ -24,6 +25,5 @@ def fingerprint_of(labels: dict[str, str], identity: Identity) -> bytes:
 
     NUL cannot occur in a label (intake refuses it) and separates names from values, so no two label sets read alike.
     """
-    made_of = sorted(identity_labels(labels, identity).items())
-    text = "".join([f"{name}{_PAIR}{value}{_NEXT}" for name, value in made_of])
+    text = _NEXT.join(map(_PAIRED, sorted(identity_labels(labels, identity).items()))) + _NEXT
     return xxhash.xxh3_128_digest(text.encode("utf-8"))

@@ -19,7 +19,7 @@ from correlator.frames.frame import Extra, Frame, FrameKind, News
 from correlator.intake.arrival import STEP, ArrivalClock
 from correlator.intake.collapse import FrameBuilder, Track
 from correlator.intake.formats import Format, read_items
-from correlator.intake.formats.fields import RefusedError, is_no_time, labels_of
+from correlator.intake.formats.fields import SURELY_WITHIN, RefusedError, is_no_time, labels_of
 from correlator.intake.identify import fingerprint_of
 from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Judged, Normaliser, Statement, digest_of, judge, service_flag
 from correlator.intake.output import DeadLetter, IntakeCounts, IntakeOutput
@@ -31,7 +31,7 @@ from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
 
 FRAME_ITEMS: Final = 16_384
-"""Frames are cut after this many records, or items of one record, so that their event times are bounded too."""
+"""Frames are cut after this many records, or items on the long road, so that their event times are bounded too."""
 TRACKS_MOST: Final = 60_000
 """Label sets remembered; with one more all are forgotten, which costs only that labels travel again."""
 TRACK_BYTES_MOST: Final = 256 * 1024 * 1024
@@ -145,6 +145,7 @@ class Intake:
         self._until: Instant = NEVER
         self._position = position
         self._latest = latest
+        self._uncut = 0
         self._normaliser = Normaliser(is_recording=is_recording)
         self.adopt(control)
 
@@ -356,11 +357,12 @@ class Intake:
             for refusal in reading.dead_letter.refusals:
                 output.counts.rejected[refusal.reason] += 1
                 output.counts.received += 1
-        for number, statement in enumerate(reading.statements, start=1):
+        for statement in reading.statements:
             output.counts.received += 1
             output.counts.forwarded += 1
             self._forward(statement, now, output)
-            if not number % FRAME_ITEMS:
+            self._uncut += 1
+            if self._uncut >= FRAME_ITEMS:
                 self._cut_all(output)
 
     def _forward(self, statement: Statement, now: Instant, output: IntakeOutput) -> None:
@@ -406,7 +408,9 @@ class Intake:
     def _learn_written(self, written: bytes) -> Track | None:
         """Learn a label set from its bytes in an event; None when they are no good labels, so that the long road says why."""
         try:
-            labels = labels_of(_LABELS.decode(written))
+            labels = _LABELS.decode(written)
+            if len(written) > SURELY_WITHIN or not labels.get("alertname"):
+                labels = labels_of(labels)
         except (*_UNFIT, RefusedError):
             return None
         return self._learn(labels, written)
@@ -430,7 +434,7 @@ class Intake:
         return track
 
     def _cut_all(self, output: IntakeOutput) -> None:
-        watermark = self._sayable()
+        watermark, self._uncut = self._sayable(), 0
         for partition, builder in enumerate(self._builders):
             frame = builder.finish(watermark)
             if frame is not None:

@@ -75,7 +75,7 @@ class Why(Word):
     UNKNOWN_ENTITY = "unknown_entity"
 
 
-class Member(msgspec.Struct, frozen=True, omit_defaults=True):
+class Member(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One alert of an incident; times are RFC 3339 text."""
 
     fingerprint: Annotated[str, Meta(description="The alert's: the hash of its identity labels, hex; the key of its document on `alerts`.")]
@@ -163,7 +163,7 @@ class IncidentDocument(msgspec.Struct, frozen=True):
     schema: Annotated[int, Meta(description="Version of this schema.")] = 1
 
 
-class AlertDocument(msgspec.Struct, frozen=True):
+class AlertDocument(msgspec.Struct, frozen=True, gc=False):
     """The state of one alert: the value of a record on the `alerts` topic, compacted by fingerprint.
 
     `count` is the number of items since `startsAt`.
@@ -197,7 +197,7 @@ def encode_incident(document: IncidentDocument) -> bytes:
     return body
 
 
-class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One judgement, append-only on the `decisions` topic: what was done with which alert, why, and by which rules.
 
     `rule` is the name of the alert rule that took part, absent where none did. `path` and `score` are those of a joined alert.

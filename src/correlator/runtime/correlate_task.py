@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from correlator.config.settings import CheckpointSettings
@@ -12,15 +12,16 @@ from correlator.frames.codec import decode_frame
 from correlator.model.event import Flag
 from correlator.model.incident import IncidentDocument, encode_document, encode_incident
 from correlator.model.instant import SECOND, Instant
+from correlator.runtime.backlog import Backlog
 from correlator.runtime.limits import Limit, LimitNotices
 from correlator.runtime.metrics import RowKind, Stage
-from correlator.runtime.ports import Batch, Headers, Log, Messages, Position, TopicPartition
+from correlator.runtime.ports import RECOMMIT_EVERY, Batch, Headers, Log, Messages, Position, TopicPartition
 from correlator.runtime.restore import read_all, read_until
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import CHECKPOINT_KEY, REVISION_HEADER, SCHEMA_HEADER, Topics, complete_up_to
 
-FRAMES_MOST: Final = 16
-"""Frames of one transaction: each stands for up to 16,000 rows."""
+FRAMES_MOST: Final = 1_000
+"""Frames of one transaction. Readers give 4 MB at once, so they are that many only where each is small: many partitions, little in each."""
 POLL_MS: Final = 200
 _RESTORE_RECORDS: Final = 50_000
 
@@ -38,9 +39,13 @@ class CorrelateTask:
         checkpoint: CheckpointSettings,
         telemetry: Telemetry,
         on_restored: Callable[[], None],
+        raw: Collection[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` answers seconds that only grow: it says when a checkpoint is due, and nothing else."""
+        """`raw` names the raw partitions that are missed when they fall behind, as `topic-number`; None for all that ever spoke.
+
+        `clock` answers seconds that only grow: it says when a checkpoint is due, or the position again, and nothing else.
+        """
         self._log = log
         self._topics = topics
         self._partition = partition
@@ -53,7 +58,8 @@ class CorrelateTask:
         self._group = topics.correlate_group
         self._machine = Machine(domain=domain)
         self._clock = clock
-        self._checkpointed = clock()
+        self._checkpointed = self._committed = clock()
+        self._raw = raw
         self._limits = LimitNotices(self._name, lambda: round(self._clock() * SECOND))
         self._evicted: dict[Limit, int] = {}
         self._row_bytes = 0.0
@@ -63,7 +69,7 @@ class CorrelateTask:
         """The last checkpoint's position once it is known: a restore begins there."""
         self.waiting_since: Instant | None = None
         """When the oldest frame was appended that is not finished, None when all are."""
-        self._end = 0
+        self._backlog = Backlog(log, self._tp, stage=Stage.CORRELATE, telemetry=telemetry, seconds=clock)
         self._is_leaving = False
         self.is_restored = False
 
@@ -79,7 +85,9 @@ class CorrelateTask:
                 self.waiting_since = batch.timestamps[-1]
             else:
                 self.position = self._reader.position  # what is left were holes, such as the markers of Kafka's transactions
-            if self._reader.position >= self._end:
+                await self._backlog.rested()
+                await self._say_again()
+            if self._reader.position >= self._backlog.end:
                 self.waiting_since = None
 
     def leave(self) -> None:
@@ -164,13 +172,21 @@ class CorrelateTask:
         await self._writer.send_offsets(self._group, {self._tp: Position(position)})
         stepped = time.perf_counter()
         await self._writer.commit()
-        self.position, self.needed_from = position, needed_from
-        self._end = (await self._log.bounds(self._tp))[1]
-        self._telemetry.lag(Stage.CORRELATE, self._name, self._end - position)
+        self.position, self.needed_from, self._committed = position, needed_from, self._clock()
+        await self._backlog.moved(position)
         self._count(written)
         self._telemetry.batch(Stage.CORRELATE, stepped - started, len(batch))
         self._telemetry.commit(time.perf_counter() - stepped)
         self._measure()
+
+    async def _say_again(self) -> None:
+        """Commit the position once more where nothing came for long."""
+        if (self._clock() - self._committed) * SECOND < RECOMMIT_EVERY:
+            return
+        await self._writer.begin()
+        await self._writer.send_offsets(self._group, {self._tp: Position(self.position)})
+        await self._writer.commit()
+        self._committed = self._clock()
 
     async def _send(self, effects: Effects) -> None:
         """Describe what one step changed and add it to the transaction."""
@@ -219,7 +235,8 @@ class CorrelateTask:
         telemetry, machine = self._telemetry, self._machine
         telemetry.on_verdicts(machine.verdicts, partition=self._name)
         telemetry.waiting(machine.waiting, partition=self._name)
-        telemetry.sources(len(machine.sources.live), machine.sources.fallen_out, partition=self._name)
+        missed = [name for name in machine.sources.fallen_out if self._raw is None or name in self._raw]
+        telemetry.sources(len(machine.sources.live), len(missed), partition=self._name)
         telemetry.ticks_ignored(machine.sources.ticks_ignored, partition=self._name)
         self._tell_limits()
         counts = dict(zip(RowKind, machine.row_counts, strict=True))

@@ -44,6 +44,7 @@ from correlator.runtime.ports import (
     OffsetOutOfRange,
     Position,
     Refused,
+    Standing,
     TopicPartition,
     TopicSettings,
 )
@@ -185,6 +186,10 @@ class EmbeddedLog:
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """See `Log.bounds`."""
         return await self.when_free(lambda: self.bounds_now(self.partition(tp)))
+
+    async def standings(self, group: str, tps: Sequence[TopicPartition]) -> list[Standing]:
+        """See `Log.standings`."""
+        return [Standing(await self.committed(group, tp), *await self.bounds(tp)) for tp in tps]
 
     def bounds_now(self, partition: Partition) -> tuple[int, int]:
         """Return the first offset and the end; errors are SQLite's."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from correlator.runtime.ports import Log, OffsetOutOfRange, TopicPartition
+from correlator.runtime.ports import Log, OffsetOutOfRange, Standing, TopicPartition
 
 _LOOK_MS: Final = 200
 
@@ -20,14 +20,14 @@ class Idleness:
     async def is_idle(self) -> bool:
         """Answer whether every group has taken all there is. Raises Transient."""
         for group, partitions in self._partitions_by_group.items():
-            for tp in partitions:
-                if not await self._is_taken(group, tp):
+            standings = await self._log.standings(group, partitions)
+            for tp, standing in zip(partitions, standings, strict=True):
+                if not await self._is_taken(tp, standing):
                     return False
         return True
 
-    async def _is_taken(self, group: str, tp: TopicPartition) -> bool:
-        committed = await self._log.committed(group, tp)
-        first, end = await self._log.bounds(tp)
+    async def _is_taken(self, tp: TopicPartition, standing: Standing) -> bool:
+        committed, first, end = standing
         position = max(committed.offset, first) if committed is not None else first
         if position >= end or self._known_empty.get(tp) == (position, end):
             return True

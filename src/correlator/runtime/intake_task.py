@@ -13,13 +13,24 @@ from correlator.intake.output import DeadLetter, IntakeOutput
 from correlator.intake.pipeline import Intake
 from correlator.model.incident import encode_document
 from correlator.model.instant import MINUTE, NEVER, SECOND, Instant
+from correlator.runtime.backlog import Backlog
 from correlator.runtime.caution import Caution
 from correlator.runtime.control import ControlReader
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.limits import LimitNotices, limits_of
 from correlator.runtime.metrics import Stage
 from correlator.runtime.pace import Note, Pace, check_arrival, hold_of, read_note
-from correlator.runtime.ports import Batch, Headers, Log, Messages, OffsetOutOfRange, Position, TopicPartition, Transient
+from correlator.runtime.ports import (
+    RECOMMIT_EVERY,
+    Batch,
+    Headers,
+    Log,
+    Messages,
+    OffsetOutOfRange,
+    Position,
+    TopicPartition,
+    Transient,
+)
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import Topics, is_end
 
@@ -85,14 +96,16 @@ class IntakeTask:
         """The committed position once it is known: what lies below is never read again."""
         self.waiting_since: Instant | None = None
         """When the oldest record was appended that is not finished, None when all are."""
-        self._end = 0
+        self._backlog = Backlog(log, tp, stage=Stage.INTAKE, telemetry=telemetry, seconds=seconds)
+        self._taken = 0
+        self._committed: Instant = 0
         self._is_leaving = False
 
     async def run(self) -> None:
         """Fence older writers, go where they stood, and take batch after batch."""
         await self._writer.start()
         await self._resume()
-        self._ticked = self._clock()
+        self._ticked = self._committed = self._clock()
         while not self._is_leaving:
             await self._follow_control()
             if self._ahead is not None:
@@ -101,7 +114,7 @@ class IntakeTask:
                 await self._go_on(self._parts[0])
             else:
                 await self._take_more()
-            if self._reader.position >= self._end and not self._parts:
+            if self._reader.position >= self._backlog.end and not self._parts:
                 self.waiting_since = None
 
     def leave(self) -> None:
@@ -132,25 +145,29 @@ class IntakeTask:
         """Poll a batch; say what time it is when there is nothing."""
         batch = await self._poll()
         if len(batch):
+            self._taken = batch.offsets[-1] + 1
             self.waiting_since = batch.timestamps[0]
             self._parts.extend(_parts(batch) if self._is_recording else [_Part(batch)])
             await self._pace.refresh(NEVER if self._is_recording else batch.timestamps[-1])
             return
+        await self._backlog.rested()
         now = self._clock()
         if not self._is_recording and now - self._ticked >= TICK_EVERY and await self._is_at_end():
             self._ticked = now
             await self._pace.refresh(now)
             await self._commit(self._intake.tick(now, until=self._pace.until))
-        elif self._is_recording and self._intake.in_doubt != self._doubts_told:
+        elif self._is_recording:
             self._tell_doubts()
+            await self._commit(self._intake.say(self._pace.until))  # what came was no record, or the position is due again
 
     async def _go_on(self, part: _Part) -> None:
         """Take the next of the batch in hand, in one transaction. A recording does not end before all are heard that are behind."""
         if part.end is not None and self._note and not await self._pace.reaches(0, is_end=True):
             await self._pace.rest()
             return
-        await self._commit(self._step(part))
+        output = self._step(part)
         self._parts.popleft()
+        await self._commit(output)
         if len(part.batch):
             self.waiting_since = part.batch.timestamps[-1]
 
@@ -190,8 +207,8 @@ class IntakeTask:
 
     def _tell_doubts(self) -> None:
         """Say why nothing goes on: whoever published a part of a recording, and no end, may wait for ever."""
-        self._doubts_told = self._intake.in_doubt
-        if self._doubts_told:
+        before, self._doubts_told = self._doubts_told, self._intake.in_doubt
+        if self._doubts_told not in (0, before):
             _logger.info(
                 "%s: %d records wait for later ones to confirm their time; publish what follows (without --more, if it is the last)",
                 self._name,
@@ -225,7 +242,7 @@ class IntakeTask:
             latest=note.latest,
             position=position.offset,
         )
-        self.position = self.needed_from = position.offset
+        self.position = self.needed_from = self._taken = position.offset
         self._reader.seek(position.offset)
 
     def _tell_lost(self, position: int, first: int) -> None:
@@ -257,11 +274,22 @@ class IntakeTask:
         with self._caution.taking(batch):
             return self._intake.step(batch.offsets, values, stamps, until=self._pace.until)
 
+    def _reached(self, output: IntakeOutput) -> int:
+        """Answer where to go on: where all is decided, behind what follows the last record, such as the markers of Kafka's transactions."""
+        position = max(output.position, self.position)  # intake itself knows nothing of end marks
+        is_all = not self._parts and position >= self._taken
+        return max(position, self._reader.position) if is_all else position
+
     async def _commit(self, output: IntakeOutput) -> None:
-        """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved."""
-        note = Note(output.watermark, output.latest, output.clock, not self._is_recording).written()
+        """Write frames, dead letters and the position in one transaction; nothing is written when nothing moved, but for once an hour."""
+        note, position, now = (
+            Note(output.watermark, output.latest, output.clock, not self._is_recording).written(),
+            self._reached(output),
+            self._clock(),
+        )
         self._ahead = _unsaid(output.watermark, output.clock)
-        if not output.frames and not output.dead_letters and output.position == self.position and note == self._note:
+        is_due = now - self._committed >= RECOMMIT_EVERY
+        if not output.frames and not output.dead_letters and position == self.position and note == self._note and not is_due:
             return
         started = time.perf_counter()
         await self._writer.begin()
@@ -269,12 +297,11 @@ class IntakeTask:
             await self._writer.send(TopicPartition(self._topics.frames, partition), Messages([encode_frame(frame)]))
         if output.dead_letters:
             await self._writer.send(TopicPartition(self._topics.dead_letters, 0), _letters(output.dead_letters, self._tp))
-        await self._writer.send_offsets(self._group, {self._tp: Position(output.position, note)})
+        await self._writer.send_offsets(self._group, {self._tp: Position(position, note)})
         await self._writer.commit()
-        self.position = self.needed_from = output.position
-        self._note = note
-        self._end = (await self._log.bounds(self._tp))[1]
-        self._telemetry.lag(Stage.INTAKE, self._name, self._end - self.position)
+        self.position = self.needed_from = position
+        self._note, self._committed = note, now
+        await self._backlog.moved(position)
         self._tell_refusals(output.dead_letters)
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))

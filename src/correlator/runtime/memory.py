@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 from correlator.model.instant import Duration, Instant
 from correlator.runtime.alone import Alone
-from correlator.runtime.ports import Batch, Fenced, Headers, Messages, OffsetOutOfRange, Position, Refused, TopicPartition, TopicSettings
+from correlator.runtime.ports import (
+    Batch,
+    Fenced,
+    Headers,
+    Messages,
+    OffsetOutOfRange,
+    Position,
+    Refused,
+    Standing,
+    TopicPartition,
+    TopicSettings,
+)
 from correlator.runtime.topics import other_partitions
 
 _Record = tuple[Instant, bytes | None, bytes | None, Headers]  # timestamp, key, value, headers
@@ -144,6 +155,10 @@ class MemoryLog:
         partition = self._partition(tp)
         self.on_call("bounds:after")
         return partition.first, partition.end
+
+    async def standings(self, group: str, tps: Sequence[TopicPartition]) -> list[Standing]:
+        """See `Log.standings`."""
+        return [Standing(await self.committed(group, tp), *await self.bounds(tp)) for tp in tps]
 
     def reader(self, tp: TopicPartition) -> "MemoryReader":
         """See `Log.reader`."""

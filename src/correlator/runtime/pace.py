@@ -18,7 +18,7 @@ PATIENCE_S: Final = 30
 """How long whoever could go on may stand still before the others go on without it."""
 LOOK_HOLDS_S: Final = 30
 """How long a live partition that was not behind may be taken for one: what came to it since is stamped later than the look."""
-_PAUSES_S: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+_PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1)
 """Pauses between looks while nothing moves; the last one repeats."""
 _LIVE: Final = "live"
 _NOWHERE: Final = Position(-1)
@@ -146,9 +146,8 @@ class Pace:
 
     async def _look(self) -> None:
         looked, behind = self._seconds(), list[_Behind]()
-        for tp in self._others:
-            position = await self._log.committed(self._group, tp)
-            first, end = await self._log.bounds(tp)
+        standings = await self._log.standings(self._group, self._others)
+        for tp, (position, first, end) in zip(self._others, standings, strict=True):
             if self._given_up.get(tp, _NOWHERE) != position:
                 self._given_up.pop(tp, None)
                 if max(position.offset if position is not None else first, first) < end:

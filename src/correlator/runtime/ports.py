@@ -8,13 +8,15 @@ positions into the log together or not at all, and a writer that starts fences e
 # ruff: noqa: N818 - the names say what happened; that they are errors, `except` says
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from correlator.model.instant import Duration, Instant
+from correlator.model.instant import HOUR, Duration, Instant
 
 Headers = Sequence[tuple[str, bytes]]
+RECOMMIT_EVERY: Final = HOUR
+"""A log may forget a position that was not committed for long (Kafka does after a week, as a rule): who is idle says it again."""
 Share = frozenset["TopicPartition"]
 """The partitions that one member of a group works on."""
 
@@ -60,6 +62,14 @@ class Position(NamedTuple):
 
     offset: int
     note: str = ""
+
+
+class Standing(NamedTuple):
+    """Where a group stands in a partition, and the bounds of that, asked for in this order: what comes in between is not behind us."""
+
+    position: Position | None
+    first: int
+    end: int
 
 
 class TopicSettings(msgspec.Struct, frozen=True):
@@ -218,6 +228,10 @@ class Log(Protocol):
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """Return the first offset that can be read and the one behind the last committed record (equal when there is none)."""
+        ...
+
+    async def standings(self, group: str, tps: Sequence[TopicPartition]) -> list[Standing]:
+        """Return `committed` and `bounds` of each of these partitions; of many it costs about what it costs of one."""
         ...
 
     async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:

@@ -1,6 +1,6 @@
 """Reading back what the log holds already: to its end as it stood at the start, and never a part of it taken for the whole."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from correlator.runtime.ports import Batch, Log, Reader, TopicPartition, Transient
@@ -10,14 +10,19 @@ EMPTY_POLLS_MOST: Final = 150
 """A log that gives nothing for half a minute, though records must be there, is given up."""
 
 
-async def read_all(log: Log, tp: TopicPartition, *, most: int) -> AsyncIterator[Batch]:
-    """Read a partition from its first record to what is its end now, in batches of at most `most` records. Raises Transient."""
+async def read_all(log: Log, tp: TopicPartition, *, most: int, start: int = 0) -> AsyncGenerator[Batch, None]:
+    """Read a partition from its first record, or from `start`, to what is its end now, in batches of at most `most` records.
+
+    Raises Transient.
+    """
     first, end = await log.bounds(tp)
     reader = log.reader(tp)
-    reader.seek(first)
-    async for batch in read_until(reader, tp, end=end, most=most):
-        yield batch
-    await reader.close()
+    reader.seek(max(first, start))
+    try:
+        async for batch in read_until(reader, tp, end=end, most=most):
+            yield batch
+    finally:
+        await reader.close()
 
 
 async def read_until(reader: Reader, tp: TopicPartition, *, end: int, most: int) -> AsyncIterator[Batch]:

@@ -30,6 +30,7 @@ from correlator.runtime.idleness import Idleness
 from correlator.runtime.intake_task import IntakeTask
 from correlator.runtime.metrics import Stage
 from correlator.runtime.ports import Fenced, Log, OffsetOutOfRange, PortError, Refused, Share, TopicPartition, Transient
+from correlator.runtime.positions import refuse_forgotten
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import Topics
 from correlator.runtime.upkeep import Upkeep
@@ -133,6 +134,7 @@ class Worker:
         self._places: dict[TopicPartition, _Place] = {}
         self._intakes: dict[TopicPartition, IntakeTask] = {}
         self._correlates: dict[int, CorrelateTask] = {}
+        self._positions: list[int] = []
         self._idleness = Idleness(log, {self._topics.intake_group: list(self._raw), self._topics.correlate_group: self._frames})
         self._upkeep = Upkeep(
             log,
@@ -244,6 +246,7 @@ class Worker:
         for pause in chain(BACK_OFF_S, repeat(BACK_OFF_S[-1])):
             try:
                 await self._log.open_topics(self._topics.settings(raw, len(self._domains), self._settings.log_retention))
+                await self._look_back()
                 await self.put_in_force(self._control)
                 break
             except Transient as error:
@@ -251,6 +254,13 @@ class Worker:
                 _logger.warning("the log could not be opened: %s; trying again in %s s", error, pause)
             await asyncio.sleep(pause)
         self._readiness.ready("open")
+
+    async def _look_back(self) -> None:
+        """Raise Refused where the log forgot a position."""
+        try:
+            await refuse_forgotten(self._log, self._topics, raw=list(self._raw), domains=len(self._domains))
+        except (FrameError, NewerVersionError) as error:
+            raise stopped("looking for positions", self._topics.frames, error) from error
 
     async def _attempt(self, place: _Place) -> None:
         """Make a task and run it; return when another may be made: after a passing failure, a fence, or behind bad input.
@@ -281,7 +291,7 @@ class Worker:
                 raise stopped(place.name, task.place, error) from error
         finally:
             place.task = None
-            await task.close()
+            await _closed(task)
         await (place.confirmation() if is_fenced else asyncio.sleep(pause))
         self._readiness.ready(place.name)
 
@@ -323,6 +333,7 @@ class Worker:
             checkpoint=self._settings.checkpoint,
             telemetry=self._telemetry,
             on_restored=self._look_restored,
+            raw={f"{tp.topic}-{tp.partition}" for tp in self._raw},
         )
         self._correlates[partition] = task
         self._look_restored()
@@ -349,10 +360,17 @@ class Worker:
 
     async def _until_idle(self) -> None:
         """Return when all there is was taken, by whomever, raw records first, and the log was looked after: nobody else may do it."""
-        while not await self.is_idle():  # noqa: ASYNC110 - other processes publish too: no event tells of that
+        while self._has_moved() or not await self.is_idle():  # noqa: ASYNC110 - other processes publish too: no event tells of that
             await asyncio.sleep(_IDLE_CHECK_S)
         await self._upkeep.clean()
         await self._leave_all()
+
+    def _has_moved(self) -> bool:
+        """Answer whether a task of ours went on since the last time: then there is no need to ask the log whether all is taken."""
+        positions = [intake.position for intake in self._intakes.values()]
+        positions += [correlate.position for correlate in self._correlates.values()]
+        has_moved, self._positions = positions != self._positions, positions
+        return has_moved
 
     async def _leave_all(self) -> None:
         """Let all tasks finish what is committed already: it has to be counted."""
@@ -374,6 +392,16 @@ class Worker:
             return await self._idleness.is_idle()
         except Transient:
             return False  # the tasks tell of it
+
+
+async def _closed(task: Task) -> None:
+    """Close a task to the end, also when we are cancelled meanwhile: what it leaves open, nobody closes."""
+    closing = asyncio.ensure_future(task.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing
+        raise
 
 
 def _listed(share: Share) -> str:

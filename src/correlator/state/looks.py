@@ -21,7 +21,7 @@ def pack_looks(labels: dict[str, str], annotations: dict[str, str]) -> tuple[Nam
 
 def labels_in(names: Names, values: bytes) -> dict[str, str]:
     """Unpack the labels, in the order in which they were packed."""
-    return dict(zip(names[0], values.decode().split(_PART)))  # noqa: B905 - the annotations follow; and this is hot
+    return dict(zip(names[0], values.decode().split(_PART, len(names[0]))))  # noqa: B905 - the annotations follow; and this is hot
 
 
 def annotations_in(names: Names, values: bytes) -> dict[str, str]:

@@ -198,8 +198,8 @@ class Incident(msgspec.Struct, array_like=True):
     """One incident. `hits` are its entities by name, in order of joining; `guesses` the alerts listed before they were judged.
 
     `members` are its alerts in order of joining (`has_lost`: some are forgotten, and may come back as strangers); those beyond a limit
-    are only counted, as `unlisted`. `last_new` bounds its joining window. `due` is when it is woken: to settle, to close, or to be
-    forgotten.
+    are only counted, as `unlisted`. `worst_members` are the first ones of its worst severity. `last_new` bounds its joining window.
+    `due` is when it is woken: to settle, to close, or to be forgotten.
     """
 
     id: str
@@ -220,6 +220,7 @@ class Incident(msgspec.Struct, array_like=True):
     why: list[Why] = []
     unlisted: int = 0
     gone: dict[bytes, Gone] = {}
+    worst_members: list[bytes] = []
 
     @property
     def is_live(self) -> bool:

@@ -14,6 +14,8 @@ MAX_LABELS_LENGTH: Final = 32 * 1024
 MAX_ANNOTATIONS_LENGTH: Final = 64 * 1024
 """Characters of all annotations, names and values."""
 
+SURELY_WITHIN: Final = MAX_LABEL_NAME
+"""Labels that are written as JSON in no more bytes than this are within all limits."""
 _SURELY_SHORT: Final = MAX_LABELS_LENGTH // (MAX_LABEL_NAME + MAX_LABEL_VALUE)
 """So many labels cannot exceed the limit on all."""
 _SECONDS: Final = range(10**9, 10**10)

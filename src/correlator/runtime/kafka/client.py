@@ -6,11 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, for_code
 
 from correlator.runtime.kafka.access import REQUEST_PATIENCE_MS, RETRY_MS, Access
+from correlator.runtime.kafka.connections import Connections
 from correlator.runtime.kafka.errors import lost_connection, port_error, told
 from correlator.runtime.ports import Refused
 
@@ -28,7 +28,7 @@ class Client:
         """Connect to nothing yet; needs a running loop."""
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of errors that it also raises, and would log passwords on debug
         self._access = access
-        self._client: Any = AIOKafkaClient(**access.options())
+        self._client = Connections(**access.options())
 
     async def open(self) -> None:
         """Find the brokers. Raises Transient when none answers within seconds, Refused when they do not want us."""
@@ -39,6 +39,9 @@ class Client:
         except TimeoutError as error:
             await self._client.close()
             raise port_error(error, nobody) from error
+        except RuntimeError as error:
+            await self._client.close()
+            raise port_error(lost_connection(error), nobody) from error
         except KafkaError as error:
             await self._client.close()
             await self._tell_why_not(nobody)

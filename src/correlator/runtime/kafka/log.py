@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
@@ -15,9 +17,11 @@ from correlator.runtime.kafka.membership import KafkaMembership
 from correlator.runtime.kafka.reader import READ_COMMITTED, KafkaReader
 from correlator.runtime.kafka.topics import Topic, create, describe, refuse_difference
 from correlator.runtime.kafka.writer import PATIENCE_MS, TRANSACTION_MS, KafkaWriter
-from correlator.runtime.ports import Position, Refused, TopicPartition, TopicSettings
+from correlator.runtime.ports import Position, Refused, Standing, TopicPartition, TopicSettings
 
 _EARLIEST, _LATEST = -2, -1
+_Offsets = dict[TopicPartition, int]
+_topic = attrgetter("topic")
 
 
 class KafkaLog:
@@ -114,47 +118,77 @@ class KafkaLog:
 
     async def committed(self, group: str, tp: TopicPartition) -> Position | None:
         """See `Log.committed`."""
-        return await self._client.patiently(f"the positions of {group}", lambda: self._committed(group, tp))
+        return (await self._positions(group, [tp]))[tp]
 
-    async def _committed(self, group: str, tp: TopicPartition) -> Position | None:
+    async def standings(self, group: str, tps: Sequence[TopicPartition]) -> list[Standing]:
+        """See `Log.standings`: three requests for all."""
+        positions, bounds = await self._positions(group, tps), await self._all_bounds(tps)
+        return [Standing(positions[tp], *bounds[tp]) for tp in tps]
+
+    async def _positions(self, group: str, tps: Sequence[TopicPartition]) -> dict[TopicPartition, Position | None]:
+        return await self._client.patiently(f"the positions of {group}", lambda: self._committed(group, tps))
+
+    async def _committed(self, group: str, tps: Sequence[TopicPartition]) -> dict[TopicPartition, Position | None]:
         # The coordinator is asked for once: a wrong one says so, and then it is asked for again.
-        node = self._coordinators.pop(group, None)
+        node = self._coordinators.get(group)
         if node is None:
-            node = await self._client.coordinator(CoordinationType.GROUP, group)
-        answer = await self._client.ask(OffsetFetchRequest(group, [(tp.topic, [tp.partition])]), node)
+            node = self._coordinators[group] = await self._client.coordinator(CoordinationType.GROUP, group)
+        try:
+            return await self._committed_at(node, group, tps)
+        except (KafkaError, TimeoutError, OSError):
+            self._coordinators.pop(group, None)
+            raise
+
+    async def _committed_at(self, node: int, group: str, tps: Sequence[TopicPartition]) -> dict[TopicPartition, Position | None]:
+        numbers = [(topic, [tp.partition for tp in some]) for topic, some in groupby(sorted(tps), key=_topic)]
+        answer = await self._client.ask(OffsetFetchRequest(group, numbers), node)
         check(answer.error_code)
-        [(_, [(_, offset, note, code)])] = answer.topics
-        check(code)
-        self._coordinators[group] = node
-        return None if offset < 0 else Position(offset, note or "")
+        found: dict[TopicPartition, Position | None] = {}
+        for topic, partitions in answer.topics:
+            for number, offset, note, code in partitions:
+                check(code)
+                found[TopicPartition(topic, number)] = None if offset < 0 else Position(offset, note or "")
+        return found
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """See `Log.bounds`; the end lies behind the marker of the last commit, and before every open transaction.
 
         Brokers confirm a commit some milliseconds before its records can be read: those of this client count from then on.
         """
-        first, end = await self._client.patiently(f"the bounds of {tp.topic}-{tp.partition}", lambda: self._bounds(tp))
-        return first, max(end, self._wrote.get(tp, end))
+        return (await self._all_bounds([tp]))[tp]
 
     def wrote(self, tp: TopicPartition, end: int) -> None:
         """Take note of what a writer of ours committed: up to `end`."""
         self._wrote[tp] = max(end, self._wrote.get(tp, end))
 
-    async def _bounds(self, tp: TopicPartition) -> tuple[int, int]:
-        leader = (await self.partition(tp)).leaders[tp.partition]
-        try:
-            first, end = await asyncio.gather(self._offset(tp, leader, _EARLIEST), self._offset(tp, leader, _LATEST))
-        except (KafkaError, TimeoutError, OSError):
-            self.forget(tp.topic)
-            raise
-        return first, end
+    async def _all_bounds(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        named = ", ".join([f"{tp.topic}-{tp.partition}" for tp in tps])
+        firsts, ends = await self._client.patiently(f"the bounds of {named}", lambda: self._offsets(tps))
+        return {tp: (firsts[tp], max(ends[tp], self._wrote.get(tp, ends[tp]))) for tp in tps}
 
-    async def _offset(self, tp: TopicPartition, leader: int, which: int) -> int:
-        answer = await self._client.ask(OffsetRequest(-1, READ_COMMITTED, [(tp.topic, [(tp.partition, which)])]), leader)
-        [(_, [(_, code, _, offset)])] = answer.topics
-        check(code)
-        assert isinstance(offset, int)
-        return offset
+    async def _offsets(self, tps: Sequence[TopicPartition]) -> tuple[_Offsets, _Offsets]:
+        """Ask for the first offsets and the ends."""
+        leaders = {tp: (await self.partition(tp)).leaders[tp.partition] for tp in sorted(tps)}
+        try:
+            firsts, ends = await asyncio.gather(self._asked(leaders, _EARLIEST), self._asked(leaders, _LATEST))
+        except (KafkaError, TimeoutError, OSError):
+            for tp in tps:
+                self.forget(tp.topic)
+            raise
+        return firsts, ends
+
+    async def _asked(self, leaders: Mapping[TopicPartition, int], which: int) -> _Offsets:
+        """Ask each leader once."""
+        found: _Offsets = {}
+        for leader in sorted(set(leaders.values())):
+            wanted = groupby([tp for tp in leaders if leaders[tp] == leader], key=_topic)
+            numbers = [(topic, [(tp.partition, which) for tp in some]) for topic, some in wanted]
+            answer = await self._client.ask(OffsetRequest(-1, READ_COMMITTED, numbers), leader)
+            for topic, partitions in answer.topics:
+                for number, code, _, offset in partitions:
+                    check(code)
+                    found[TopicPartition(topic, number)] = offset
+        return found
 
     async def expire(self, needed_from: Mapping[TopicPartition, int | None]) -> None:
         """See `Log.expire`: brokers clean up by themselves, by the times of the records, and know nothing of who needs what."""

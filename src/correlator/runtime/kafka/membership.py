@@ -27,7 +27,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
 from correlator.runtime.kafka.client import Client, check
-from correlator.runtime.kafka.errors import port_error
+from correlator.runtime.kafka.errors import lost_connection, port_error
 from correlator.runtime.kafka.shares import Member, shares_of
 from correlator.runtime.ports import PortError, Refused, Share, TopicPartition, Transient
 
@@ -109,7 +109,10 @@ class KafkaMembership:
         if self._node is None:
             await self._client.learn_brokers()
             self._node = await self._client.coordinator(CoordinationType.GROUP, self._group)
-        return await self._client.ask(request, self._node)
+        try:
+            return await self._client.ask(request, self._node)
+        except RuntimeError as error:
+            raise lost_connection(error) from error
 
     async def _join(self) -> Share:
         """Take part in a round of the group; answer our share. Raises aiokafka's errors."""
@@ -144,7 +147,7 @@ class KafkaMembership:
         try:
             async with asyncio.timeout(_LEAVE_PATIENCE_S):
                 if self._member and self._node is not None:
-                    await self._client.ask(LeaveGroupRequest(self._group, self._member), self._node)
+                    await self._ask(LeaveGroupRequest(self._group, self._member))
         except (KafkaError, TimeoutError, OSError) as error:
             _logger.info("group %s was left without a word: %s", self._group, _text(error))
         await self._client.close()

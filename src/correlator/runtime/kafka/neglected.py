@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, Final
 
 _SETS: Final = ("tasks", "done", "waiters")
-"""Where aiokafka's sender keeps its tasks: local variables, which the traceback of its error still holds."""
+"""Where aiokafka's sender keeps its tasks: local variables, which its frame holds, or the traceback of its error."""
 
 
 def hush(producer: Any) -> None:  # noqa: ANN401 - aiokafka has no types
@@ -19,6 +19,13 @@ def hush(producer: Any) -> None:  # noqa: ANN401 - aiokafka has no types
             take_note(future)
         else:
             future.add_done_callback(take_note)
+
+
+def sending(producer: Any) -> "set[asyncio.Task[Any]]":  # noqa: ANN401
+    """Answer what of a producer still runs: its sender, and the tasks that only the sender knows."""
+    sender = producer._sender.sender_task  # noqa: SLF001
+    tasks = {sender, *_variables_of(producer).get("tasks", ())}
+    return {task for task in tasks if task is not None and not task.done()}
 
 
 def take_note(future: "asyncio.Future[Any]") -> None:
@@ -35,13 +42,23 @@ def _left_by(producer: Any) -> Iterator["asyncio.Future[Any]"]:  # noqa: ANN401
     for batch in chain(accumulator._pending_batches, *accumulator._batches.values()):  # noqa: SLF001
         yield batch.future
         yield batch._drain_waiter  # noqa: SLF001
-    sending = producer._sender.sender_task  # noqa: SLF001
-    if sending is None or not sending.done() or sending.cancelled() or sending.exception() is None:
-        return
-    trace = sending.exception().__traceback__
+    variables = _variables_of(producer)
+    for name in _SETS:
+        yield from variables.get(name, ())
+
+
+def _variables_of(producer: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Answer the local variables of the sender, while it runs or where its error left it; none when it was cancelled."""
+    sender = producer._sender.sender_task  # noqa: SLF001
+    if sender is None or sender.cancelled():
+        return {}
+    if not sender.done():
+        running: dict[str, Any] = sender.get_coro().cr_frame.f_locals
+        return running
+    trace = sender.exception().__traceback__ if sender.exception() is not None else None
     while trace is not None:
-        variables = trace.tb_frame.f_locals
-        if variables.get("self") is producer._sender:  # noqa: SLF001
-            for name in _SETS:
-                yield from variables.get(name, ())
+        left: dict[str, Any] = trace.tb_frame.f_locals
+        if left.get("self") is producer._sender:  # noqa: SLF001
+            return left
         trace = trace.tb_next
+    return {}

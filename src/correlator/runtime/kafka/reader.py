@@ -22,6 +22,8 @@ _AHEAD_BYTES: Final = 4 * 1024 * 1024
 """Of the answers that are taken together where a backlog waits: large batches make few transactions. A reader holds two of these."""
 _WAIT_MS: Final = 500
 """How long a broker may hold a fetch back until there is something: as long as that, a reader that is idle costs nothing."""
+BEAT_S: Final = 0.05
+"""At most so often is a little fetched. Each batch costs its reader a transaction of some ten requests, however small it is."""
 _ABORTED_SINCE: Final = 11  # from this version of the answer on, one more column follows the aborted transactions
 
 
@@ -48,6 +50,7 @@ class KafkaReader:
         self._behind = 0
         self._fetching: asyncio.Task[_Fetched] | None = None
         self._has_looked = False
+        self._rests_until = 0.0
 
     @property
     def position(self) -> int:
@@ -65,6 +68,7 @@ class KafkaReader:
         self._position = self._behind = offset
         self._ahead, self._taken = Batch(), 0
         self._has_looked = False
+        self._rests_until = 0.0
 
     async def poll(self, *, max_records: int, timeout_ms: int) -> Batch:
         """See `Reader.poll`. The first one after a seek waits for the broker's answer, however short the timeout."""
@@ -82,10 +86,12 @@ class KafkaReader:
 
     async def _has_answer(self, deadline: float) -> bool:
         """Wait for the fetch that is under way, or for a new one; a wait that is cancelled leaves it under way."""
+        now = asyncio.get_running_loop().time
         if self._fetching is None:
+            await asyncio.sleep(min(self._rests_until, deadline) - now())
             self._fetch_next()
         assert self._fetching is not None
-        left = max(0.0, deadline - asyncio.get_running_loop().time()) if self._has_looked else None
+        left = max(0.0, deadline - now()) if self._has_looked else None
         done, _ = await asyncio.wait((self._fetching,), timeout=left)
         return bool(done)
 
@@ -94,11 +100,13 @@ class KafkaReader:
         assert self._fetching is not None
         fetching, self._fetching = self._fetching, None
         self._has_looked = False  # after an error, the next poll waits for its answer too
-        self._ahead, self._behind, _ = fetching.result()
+        self._ahead, self._behind, size = fetching.result()
         self._taken, self._has_looked = 0, True
-        if len(self._ahead):
+        if _is_full(size):
             self._fetch_next()
-        else:
+        elif len(self._ahead):
+            self._rests_until = asyncio.get_running_loop().time() + BEAT_S
+        if not len(self._ahead):
             self._position = self._behind
 
     def _take(self, most: int) -> Batch:
@@ -123,7 +131,7 @@ class KafkaReader:
         doing = f"reading {self._tp.topic}-{self._tp.partition}"
         parts = [await self._client.patiently(doing, partial(self._asked, self._client, offset, wait_ms=wait_ms))]
         size = parts[0].size
-        while parts[-1].size > _FETCH_BYTES / 2 and size < _AHEAD_BYTES:
+        while _is_full(parts[-1].size) and size < _AHEAD_BYTES:
             parts.append(await self._client.patiently(doing, partial(self._asked, self._client, parts[-1].end, wait_ms=0)))
             size += parts[-1].size
         filled = [part.batch for part in parts if len(part.batch)]  # behind the last record an answer is empty
@@ -163,3 +171,8 @@ class KafkaReader:
             await asyncio.gather(fetching, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
+
+
+def _is_full(size: int) -> bool:
+    """Answer whether an answer of so many bytes tells of a backlog: then the next is fetched at once, while this one is taken."""
+    return size > _FETCH_BYTES / 2

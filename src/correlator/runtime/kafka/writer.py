@@ -11,8 +11,9 @@ from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 
+from correlator.runtime.kafka.connections import Connections
 from correlator.runtime.kafka.errors import told
-from correlator.runtime.kafka.neglected import hush, take_note
+from correlator.runtime.kafka.neglected import hush, sending, take_note
 from correlator.runtime.ports import Fenced, Messages, Position, Refused, TopicPartition, Transient
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class KafkaWriter:
         if self._id is not None:
             identity = {"transactional_id": self._id, "transaction_timeout_ms": self._log.transaction_ms}
         self._producer = AIOKafkaProducer(**self._log.access.options(), **identity, max_batch_size=_BATCH_BYTES)
+        Connections.take_over(self._producer)
         await self._patiently(self._producer.start())
 
     async def _patiently(self, step: Awaitable[T]) -> T:
@@ -170,22 +172,28 @@ class KafkaWriter:
         """See `Writer.close`. A transaction that cannot be aborted at once is left to the broker, or to the next writer."""
         if self._producer is None:
             return
+        begun = sending(self._producer)
         try:
             async with asyncio.timeout(_CLOSE_PATIENCE_S):
                 if self._is_open and self._id is not None and not self._is_spent:
                     await self._producer.abort_transaction()
                 await self._producer.stop()
         except (KafkaError, TimeoutError, OSError):
-            await self._abandon()  # what it was doing has failed before, and was told
-        self._drop()
-        hush(self._producer)
+            pass  # what it was doing has failed before, and was told
+        finally:
+            await self._abandon(begun | sending(self._producer))
+            self._drop()
+            hush(self._producer)
 
-    async def _abandon(self) -> None:
-        """Cut the connections and end aiokafka's sender, which else would go on trying for ever."""
-        for step in (self._producer.client.close, self._producer._sender.close):  # noqa: SLF001 - stop() waits for what never comes
-            with suppress(KafkaError, TimeoutError, OSError):
-                async with asyncio.timeout(_CLOSE_PATIENCE_S / 2):
-                    await step()
+    async def _abandon(self, begun: "set[asyncio.Task[Any]]") -> None:
+        """End whatever aiokafka has begun and left: it would go on trying for ever. A producer that stopped well has left nothing."""
+        for task in begun:
+            task.cancel()
+        if begun:
+            await asyncio.wait(begun, timeout=_CLOSE_PATIENCE_S)
+        with suppress(KafkaError, TimeoutError, OSError):
+            async with asyncio.timeout(_CLOSE_PATIENCE_S):
+                await self._producer.client.close()
 
     def _drop(self) -> None:
         self._is_open = False
