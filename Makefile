@@ -66,6 +66,6 @@ night: coverage ## branch coverage, the tests with the large hypothesis profile,
 	@for seed in 1 2 3 4 5 6 7; do $(PYTHON) -m loadtest.chaos --seed $$seed || exit 1; done
 	@$(PYTHON) -m tests.simulation
 
-clean: ## remove .venv, caches and benchmark inputs
-	@rm -rf $(VENV) .bench .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+clean: ## remove .venv, caches, benchmark inputs and the jars of make kafka
+	@rm -rf $(VENV) .bench .kafka .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,7 +6,11 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from correlator.cli.incidents import print_table
 from correlator.cli.plural import counted
+from correlator.model.incident import IncidentDocument, IncidentState
 from correlator.model.instant import HOUR
 from correlator.runtime.embedded import EmbeddedLog, wall_clock
 from correlator.runtime.ports import TopicPartition
@@ -80,6 +84,21 @@ def test_a_long_title_is_not_wrapped_where_there_is_no_terminal(call: Call, stor
     assert len(lines) == 1
     assert header.startswith("opened ")
     assert name in lines[0]
+
+
+def an_incident(name: str, opened: str, counts: dict[str, int]) -> IncidentDocument:
+    return IncidentDocument(
+        id=name, revision=1, state=IncidentState.PENDING, title="A", opened=opened, updated=opened, members=[], counts=counts,
+        root_causes=[], contributing=[], blast_radius=[], category="", priority="P3", owner=None, why=[], rules_digest="",
+    )  # fmt: skip
+
+
+def test_incidents_stand_in_the_order_in_which_they_opened_and_guesses_count_as_firing(capsys: pytest.CaptureFixture[str]) -> None:
+    later = an_incident("later", "2026-01-05T00:02:00.000Z", {"alerts": 3, "firing": 1, "pending": 1, "entities": 1})
+    guessed = an_incident("guessed", "2026-01-05T00:01:00.000Z", {"alerts": 0, "firing": 0, "pending": 3, "entities": 1})
+    print_table([later, guessed])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [(row[-1], row[4], row[5]) for row in rows[1:]] == [("guessed", "3", "3"), ("later", "3", "1")]
 
 
 def test_incidents_with_json_are_whole_documents(call: Call, judged: Path) -> None:

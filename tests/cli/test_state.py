@@ -7,6 +7,7 @@ import pytest
 
 from tests.cli.conftest import Call
 from tests.cli.program import correlator, running
+from tests.cli.story import SETTINGS
 
 OPTIONS = ("--config", "settings.yaml", "--embedded")
 
@@ -56,6 +57,15 @@ def test_a_folder_without_a_log_is_no_state_and_none_is_made(call: Call, story: 
     assert result.stderr.startswith("Error: log: there is no log here; ")
     assert not (story / "state").exists()
     assert not (story / "log").exists()
+
+
+def test_a_file_that_does_not_fit_is_refused_before_a_folder_is_made(call: Call, judged: Path, story: Path) -> None:
+    call("state", "export", *OPTIONS, judged, "state")
+    (story / "settings.yaml").write_text(f"{SETTINGS}prefix: another\n", encoding="utf-8")
+    result = call("state", "import", *OPTIONS, "other", "state")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: the file holds the state of the application 'correlator': set `prefix: correlator`")
+    assert not (story / "other").exists()
 
 
 def test_a_file_that_is_not_there_is_said_so(call: Call) -> None:

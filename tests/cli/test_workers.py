@@ -125,7 +125,7 @@ async def test_what_a_person_must_mend_stops_all_workers(tmp_path: Path, broker:
     await log.close()
     ended = correlator("run", "--config", settings, "--workers", 2, "--listen", "off")
     assert ended.returncode == 2
-    assert "frames has 5 partitions and the configuration says 2: make it the same" in ended.stderr
+    assert "frames has 5 partitions and needs 2, one for each domain of the topology: go back to the topology" in ended.stderr
     assert ended.stderr.splitlines()[-1].endswith("stopped and said why, and all were stopped")
 
 

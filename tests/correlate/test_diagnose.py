@@ -75,7 +75,7 @@ def test_the_evidence_of_a_symptom_names_what_is_below_it() -> None:
 
 def test_the_evidence_says_when_a_cause_alerted_later() -> None:
     evidence = diagnosed(struck("cart", "0"), struck("db", "10s"))[0].evidence
-    assert "cart calls db, which failed 10s later" in evidence
+    assert "cart calls db, but alerted 10s before it" in evidence
 
 
 def test_a_quiet_neighbour_is_told() -> None:

@@ -118,7 +118,10 @@ async def test_topics_that_exist_as_wanted_may_be_opened_again(log_factory: LogF
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (TopicSettings("events", partitions=3), "topic events has 2 partitions and the configuration says 3: make it the same"),
+        (
+            TopicSettings("events", partitions=3),
+            "topic events has 2 partitions and the settings say 3: set `partitions: 2` for it in the settings",
+        ),
         (TopicSettings("frames", compacted=True), "topic frames is not compacted: choose another prefix"),
         (TopicSettings("state"), "topic state is compacted: choose another prefix"),
     ],

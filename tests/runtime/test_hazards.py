@@ -228,7 +228,7 @@ async def test_another_application_of_the_same_name_is_refused_and_ours_goes_on(
     await worker.opened.wait()
     stranger = Application(app.log, app.topics.prefix)
     stranger.settings = Settings(prefix=app.topics.prefix, topics=(TopicSettings(name="events", partitions=3),))
-    with pytest.raises(Refused, match=r"events has 1 partitions and the configuration says 3: make it the same"):
+    with pytest.raises(Refused, match=r"events has 1 partition and the settings say 3: set `partitions: 1` for it in the settings"):
         await stranger.judge()
     await app.publish(events(2))
     await app.until_items(2)

@@ -30,7 +30,7 @@ def dead_letters(*, config: str | None, embedded: Path | None, raw: int | None, 
     """Print the records that were refused, oldest first: where each lay, why, how long it is, and how it begins.
 
     To mend one: `--raw N > FILE`, edit FILE, `correlator publish` it. Good items of the same record went on the first time; published
-    again they only raise the counts of their alerts.
+    again they only raise the counts of their alerts. A letter stays in the list when it was mended, until its retention ends.
     """
     if raw is not None and as_json:
         message = "--raw writes the bytes as they came: leave --json out"

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from correlator.cli.errors import FailedError, explained
-from correlator.cli.incidents import one_line
+from correlator.cli.incidents import one_line, one_line_header
 from correlator.cli.replay import load_control
 from correlator.config.settings import Settings, TopicSettings
 from correlator.model.event import Verdict
@@ -73,6 +73,7 @@ class _Demo:
         self._seed = seed
         self._telemetry = Telemetry()
         self._incidents: dict[str, IncidentDocument] = {}
+        self._told: set[str] = set()
         self._settings = Settings(topics=(TopicSettings(name="events", arrival="item"),))
         self._topics = Topics(self._settings.prefix)
 
@@ -107,6 +108,8 @@ class _Demo:
                 async for _ in self._updates(reader, worker, publishing):
                     pass
         else:
+            self._console.print("incidents of more than one alert, as they change; times are those of the events", soft_wrap=True)
+            self._console.print(one_line_header(), highlight=False, soft_wrap=True)
             async for before, document in self._updates(reader, worker, publishing):
                 self._tell(before, document)
         await reader.close()
@@ -118,19 +121,19 @@ class _Demo:
         while True:
             is_done = publishing.done() and await worker.is_idle()
             batch = await reader.poll(max_records=500, timeout_ms=_POLL_MS)
-            for body in batch.values:
-                document = msgspec.json.decode(body or b"null", type=IncidentDocument | None)
-                if document is not None:
-                    before = self._incidents.get(document.id)
-                    self._incidents[document.id] = document
-                    yield before, document
+            decoded = [msgspec.json.decode(body, type=IncidentDocument) for body in batch.values if body is not None]
+            for document in sorted(decoded, key=lambda document: document.updated):
+                before = self._incidents.get(document.id)
+                self._incidents[document.id] = document
+                yield before, document
             if is_done and not len(batch):
                 publishing.result()
                 return
 
     def _tell(self, before: IncidentDocument | None, document: IncidentDocument) -> None:
-        is_news = before is None or before.state is not document.state
+        is_news = before is None or before.state is not document.state or document.id not in self._told
         if is_news and document.state in (*_OPEN_NOW, IncidentState.RESOLVED) and document.counts["alerts"] > 1:
+            self._told.add(document.id)
             self._console.print(one_line(document), highlight=False, soft_wrap=True)
 
     # What is shown
@@ -193,11 +196,9 @@ class _Demo:
         verdicts = summary["verdicts"]
         assert isinstance(verdicts, dict)
         console.print()
-        console.print(
-            f"{summary['events']:,} events in: {verdicts['repeat']:,} repeats folded, {verdicts['new']} firing stretches, "
-            f"{verdicts['update']} ends; {summary['incidents']} incidents, {summary['with_several_alerts']} of more than one alert.",
-            highlight=False,
-        )
+        judged = ", ".join([f"{count:,} {verdict}" for verdict, count in verdicts.items() if count])
+        console.print(f"{summary['events']:,} events: {judged}", highlight=False, soft_wrap=True)
+        console.print(_told_incidents(summary), highlight=False, soft_wrap=True)
         for document in self._ranked_by_size()[:5]:
             console.print(
                 f"\n[bold]{document.title}[/bold]  ({document.id}, {document.priority}, owner {document.owner or 'unknown'})",
@@ -219,6 +220,16 @@ class _Demo:
             minutes = f"{fault.start // MINUTE}-{fault.end // MINUTE} min"
             found = f"found as {incident}" if incident else "no incident names it"
             console.print(f"  {fault.root}: {fault.name} ({minutes}): {found}", highlight=False, soft_wrap=True)
+
+
+def _told_incidents(summary: dict[str, object]) -> str:
+    """Say how many incidents name a fault that was played, and how many are the noise beside."""
+    total, several, faults = summary["incidents"], summary["with_several_alerts"], summary["faults"]
+    assert isinstance(total, int), "counted"
+    assert isinstance(several, int), "counted"
+    assert isinstance(faults, list), "those of the shop"
+    named = len({fault["incident"] for fault in faults} - {None})
+    return f"{total} incidents: {named} of the {len(faults)} faults, {total - named} of noise; {total - several} of one alert each"
 
 
 def _lines(seed: int) -> list[bytes]:

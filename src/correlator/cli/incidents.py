@@ -33,7 +33,10 @@ _NAMED_MOST = 5
 @click.option("--follow", is_flag=True, help="Go on with every update, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print whole documents, one a line.")
 def incidents(start: str | None, *, config: str | None, embedded: Path | None, follow: bool, as_json: bool) -> None:
-    """Print incidents as they stand, oldest update first; with ID (or how it begins), that one whole, with its evidence and timeline."""
+    """Print incidents as they stand, the first opened first; with ID (or how it begins), that one whole, with its evidence and timeline.
+
+    --json prints them in the order of their last updates.
+    """
     if start is not None and follow:
         message = "--follow goes on with all incidents: leave it or the ID out"
         raise FailedError(message)
@@ -129,6 +132,11 @@ def one_line(document: IncidentDocument) -> str:
     return f"{document.updated}  {document.id}  r{document.revision:<3} {document.state:<9} {document.priority}  {document.title}"
 
 
+def one_line_header() -> str:
+    """Write what stands in the columns of such a line."""
+    return f"{'updated':<24}  {'id':<20}  {'rev':<4} {'state':<9} {'P':<2}  incident"
+
+
 def print_table(documents: list[IncidentDocument]) -> None:
     """Print incidents as a table: as wide as the terminal, or, into a file or pipe, as wide as the longest line, one line each."""
     if not documents:
@@ -144,7 +152,7 @@ def _table(documents: list[IncidentDocument]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("opened", "state", "priority", "incident", "alerts", "firing", "owner", "id"):
         table.add_column(column, justify="right" if column in _NUMBERS else "left", overflow="fold", no_wrap=column in ("opened", "id"))
-    for document in documents:
+    for document in sorted(documents, key=lambda document: (document.opened, document.id)):
         counts = document.counts
         table.add_row(
             document.opened,
@@ -152,7 +160,7 @@ def _table(documents: list[IncidentDocument]) -> Table:
             document.priority,
             document.title,
             str(counts["alerts"] or counts["pending"]),
-            str(counts["firing"]),
+            str(counts["firing"] if counts["alerts"] else counts["pending"]),  # a guess is one of an alert that fires
             document.owner or "",
             document.id,
         )

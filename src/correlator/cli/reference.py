@@ -28,8 +28,9 @@ A configuration with an error never starts, and a command that cannot read its i
 records it had published, to be left out then.
 
 `run` and `publish` may use one folder at the same time. A second `run` on a folder takes over: the first ends with code 2 as soon as it
-would write. SIGTERM and Ctrl-C end `run` with code 0 within three seconds. SIGKILL does no harm either: the next start goes on where the
-log stands.
+would write. It needs another address for `/metrics` (`--listen 127.0.0.1:8081`, or `--listen off`): with the same one it ends at once, and
+the first goes on. SIGTERM and Ctrl-C end `run` with code 0 within three seconds. SIGKILL does no harm either: the next start goes on
+where the log stands.
 """
 
 

@@ -15,7 +15,7 @@ from correlator.config.settings import Settings
 from correlator.frames.control import Control
 from correlator.runtime.archive import Archive, ArchiveWriter
 from correlator.runtime.embedded import EmbeddedLog
-from correlator.runtime.transfer import Moved, RawStart, export_state, import_state
+from correlator.runtime.transfer import Moved, RawStart, export_state, fitting_control, import_state
 
 
 def _named(_context: click.Context, _parameter: click.Parameter, value: Path) -> Path:
@@ -89,13 +89,16 @@ def import_(
 ) -> None:
     """Put the state of FILE into an empty log, before `run` starts there with the same settings.
 
-    Refused, before anything is written: a damaged file or one of a newer version, another prefix, other domains, a log that is in use,
-    raw partitions that are not those that were read. A service that runs there is stopped by it (code 2).
+    Refused, before anything is made: a damaged file or one of a newer version, another prefix, other domains. Refused, before any state is
+    written: a log that is in use, raw partitions that are not those that were read; the folder or the topics are there then. A service
+    that runs there is stopped by it (code 2).
     """
     with explained():
         settings = settings_of(config)
         control = load_control(rules or settings.rules, topology or settings.topology)
-        moved = asyncio.run(_import(settings, embedded, Archive(file), control=control, start=RawStart(raw), is_forced=force))
+        archive = Archive(file)
+        fitting_control(archive, settings, control)  # before the log is opened, which makes a folder
+        moved = asyncio.run(_import(settings, embedded, archive, control=control, start=RawStart(raw), is_forced=force))
     _tell(f"read from {file}", moved, as_json=as_json)
 
 

@@ -39,7 +39,7 @@ def _head(document: IncidentDocument, history: History) -> Iterator[str]:
 
 
 def _lasting(document: IncidentDocument, history: History) -> str:
-    """Say how long it took until its last alert ended, or, while it lasts, until the last update: the log may be a recording."""
+    """Say how long it took until its last alert ended; while it lasts, until the last update, since now may be no time of the log's."""
     ended = [member.ends_at for member in document.members if member.ends_at is not None]
     ended += [decision.at for decision in (*history.first, *history.last) if decision.why in _ENDS]
     is_over = document.state in _OVER
@@ -48,7 +48,7 @@ def _lasting(document: IncidentDocument, history: History) -> str:
         lasted = parse_rfc3339(until)[0] - parse_rfc3339(document.opened)[0]
     except ValueError:  # beyond the calendar, where times are digits
         return ""
-    return f", {'lasted' if is_over else 'lasts for'} {format_duration(lasted - lasted % SECOND)}{'' if is_over else ' so far'}"
+    return f", {'lasted' if is_over else 'lasts for at least'} {format_duration(lasted - lasted % SECOND)}"
 
 
 def _causes(document: IncidentDocument) -> Iterator[str]:

@@ -123,8 +123,8 @@ def _evidence(hit: Hit, hits: Mapping[str, Hit], topology: Topology) -> list[str
     callers = _once(topology.dependents.get(hit.entity, ()), is_source=True)
     failing = {name: edge for name, edge in callers.items() if name in hits}
     for name, edge in sorted(failing.items(), key=lambda item: (hits[item[0]].onset, item[0]))[:_EXAMPLES]:
-        verb, apart = _VERB_BY_KIND.get(edge.kind, "depends on"), _apart(hits[name].onset - hit.onset)
-        lines.append(f"{name} {verb} {hit.entity}, which failed {apart}")
+        verb = _VERB_BY_KIND.get(edge.kind, "depends on")
+        lines.append(f"{name} {verb} {hit.entity}, {_order(hits[name].onset - hit.onset)}")
     if len(callers) == 1:
         lines.append(f"the only one that depends directly on {hit.entity} {'alerts' if failing else 'is quiet'}")
     elif callers:
@@ -148,10 +148,11 @@ def _once(edges: tuple[Edge, ...], *, is_source: bool) -> dict[str, Edge]:
     return {edge.source if is_source else edge.target: edge for edge in reversed(edges) if edge.source != edge.target}
 
 
-def _apart(gap: Duration) -> str:
+def _order(gap: Duration) -> str:
+    """Say who alerted first; `gap` is how long after the cause the other did. One that was earlier speaks against the cause."""
     if abs(gap) < SECOND:
-        return "at the same moment"
-    return f"{_seconds(abs(gap))} {'earlier' if gap > 0 else 'later'}"
+        return "which failed at the same moment"
+    return f"which failed {_seconds(gap)} earlier" if gap > 0 else f"but alerted {_seconds(-gap)} before it"
 
 
 def _seconds(gap: Duration) -> str:

@@ -49,6 +49,7 @@ from correlator.runtime.ports import (
     TopicSettings,
 )
 from correlator.runtime.segments import Segment, batch_of, cut, joined, rows_of
+from correlator.runtime.topics import other_partitions
 from correlator.runtime.trimming import Ripe, drop_slice, forget_marks, mark, ripe
 
 T = TypeVar("T")
@@ -298,7 +299,7 @@ def _open_topics(topics: Sequence[TopicSettings], db: sqlite3.Connection) -> Non
     for topic in topics:
         count, compacted = db.execute("SELECT count(*), max(compacted) FROM partitions WHERE topic = ?", (topic.name,)).fetchone()
         if count not in (0, topic.partitions):
-            raise Refused(f"topic {topic.name} has {count} partitions and the configuration says {topic.partitions}: make it the same")
+            raise other_partitions(topic, count)
         if count and bool(compacted) != topic.compacted:
             raise Refused(f"topic {topic.name} is{'' if compacted else ' not'} compacted: choose another prefix")
         if not count:

@@ -18,6 +18,7 @@ from correlator.runtime.ports import (
     TopicPartition,
     TopicSettings,
 )
+from correlator.runtime.topics import other_partitions
 
 _Record = tuple[Instant, bytes | None, bytes | None, Headers]  # timestamp, key, value, headers
 _Sent = list[tuple[TopicPartition, list[_Record]]]
@@ -124,7 +125,7 @@ class MemoryLog:
         if there is None:
             return
         if len(there) != topic.partitions:
-            raise Refused(f"topic {topic.name} has {len(there)} partitions and the configuration says {topic.partitions}: make it the same")
+            raise other_partitions(topic, len(there))
         if there[0].compacted != topic.compacted:
             raise Refused(f"topic {topic.name} is{'' if there[0].compacted else ' not'} compacted: choose another prefix")
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from correlator.config.settings import RetentionSettings
+from correlator.config.settings import OWN_TOPICS, RetentionSettings
 from correlator.runtime.ports import Headers, Refused, TopicPartition, TopicSettings
 
 END_HEADER: Final[Headers] = (("correlator-end", b"1"),)
@@ -17,6 +17,8 @@ SCHEMA_HEADER: Final = ("schema", b"1")
 """The version of a document's schema; it changes when a consumer must."""
 REVISION_HEADER: Final = "revision"
 _RETENTION: Final = RetentionSettings()
+
+_ONE_PARTITION: Final = ("control", "dead-letters")
 
 LARGEST_RECORD: Final = 16 * 1024 * 1024
 """Bytes of our own records: a frame of 16,000 new alerts with all their labels has about 6 MB, rules and topology less."""
@@ -118,6 +120,23 @@ class Topics(msgspec.Struct, frozen=True):
     def partition(self, topic: str, number: int = 0) -> TopicPartition:
         """Name a partition."""
         return TopicPartition(topic, number)
+
+
+def other_partitions(wanted: TopicSettings, found: int) -> Refused:
+    """Make the error of a topic that is there with another number of partitions: it says whose number is to change, and how."""
+    own = next((name for name in OWN_TOPICS if wanted.name.endswith(f".{name}")), None)
+    there = f"topic {wanted.name} has {found} partition{'s' if found > 1 else ''}"
+    if own is None:
+        return Refused(
+            f"{there} and the settings say {wanted.partitions}: set `partitions: {found}` for it in the settings (`topics`), or change "
+            "the topic as docs/operate.md says, 'Changing partition counts'"
+        )
+    if own in _ONE_PARTITION:
+        return Refused(f"{there} and must have 1: delete it, and the service makes it anew")
+    return Refused(
+        f"{there} and needs {wanted.partitions}, one for each domain of the topology: go back to the topology that it was made for, "
+        "or start anew under another `prefix` (docs/operate.md, 'Changing partition counts')"
+    )
 
 
 def complete_up_to(marker: bytes | None) -> int:

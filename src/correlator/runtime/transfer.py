@@ -174,18 +174,25 @@ def _full(topics: Topics, topic: str) -> str:
 # Import
 
 
-async def import_state(log: Log, settings: Settings, archive: Archive, *, control: Control, start: RawStart, is_forced: bool) -> Moved:
-    """Put an archive's state into a log, whose service must not run; `control` are the rules and topology it will be started with.
-
-    Raises Refused, before anything was written, where the archive does not fit. What interrupts it leaves a log on which the service
-    refuses to start, until an import by force.
-    """
-    topics, header = Topics(settings.prefix), archive.header
+def fitting_control(archive: Archive, settings: Settings, control: Control) -> Control:
+    """Answer the rules that an archive holds; `control` are those that the service will be started with. Raises Refused where they part."""
+    header = archive.header
     if header.prefix != settings.prefix:
         raise Refused(f"the file holds the state of the application '{header.prefix}': set `prefix: {header.prefix}` in the settings")
     found = _control_of(archive)
     _refuse_other_domains(header, control)
     refuse_moves(found, control)
+    return found
+
+
+async def import_state(log: Log, settings: Settings, archive: Archive, *, control: Control, start: RawStart, is_forced: bool) -> Moved:
+    """Put an archive's state into a log, whose service must not run; `control` are the rules and topology it will be started with.
+
+    Raises Refused, before any state was written, where the archive does not fit. What interrupts it leaves a log on which the service
+    refuses to start, until an import by force.
+    """
+    found = fitting_control(archive, settings, control)
+    topics, header = Topics(settings.prefix), archive.header
     raw = {topic.name: topic.partitions for topic in settings.topics}
     await log.open_topics(topics.settings(raw, len(header.domains), settings.log_retention))
     if not is_forced:

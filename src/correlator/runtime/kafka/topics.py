@@ -10,6 +10,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from correlator.runtime.kafka.client import Client, check
 from correlator.runtime.ports import Refused, TopicSettings
+from correlator.runtime.topics import other_partitions
 
 _TOPIC: Final = 2  # the kind of resource, in Kafka's numbers
 _CREATE_MS: Final = 10_000
@@ -62,7 +63,7 @@ def refuse_difference(wanted: TopicSettings, found: Topic) -> None:
     """Raise Refused, and say what to change, where a topic is not as the configuration says."""
     count = len(found.leaders)
     if count != wanted.partitions:
-        raise Refused(f"topic {wanted.name} has {count} partitions and the configuration says {wanted.partitions}: make it the same")
+        raise other_partitions(wanted, count)
     if found.compacted != wanted.compacted:
         raise Refused(f"topic {wanted.name} is{'' if found.compacted else ' not'} compacted: choose another prefix")
 
