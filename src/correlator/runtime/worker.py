@@ -390,6 +390,11 @@ class Worker:
             return False
         if any(intake.is_ahead for intake in self._intakes.values()):
             return False
+        # Asking the log reads a few MB where a backlog waits, which our own tasks know of.
+        backlogs = [intake.waiting_since for intake in self._intakes.values()]
+        backlogs += [correlate.waiting_since for correlate in self._correlates.values()]
+        if any(since is not None for since in backlogs):
+            return False
         try:
             return await self._idleness.is_idle()
         except Transient:
