@@ -130,8 +130,9 @@ class Reader(Protocol):
     async def poll(self, *, max_records: int, timeout_ms: int) -> Batch:
         """Return the next records: at least one and at most `max_records`, or none when nothing came within `timeout_ms`.
 
-        May wait, but never while records are there. A log may return fewer than it has (memory is bounded by bytes too). A compacted
-        topic shows the newest record of each key, tombstones included until they are cleaned away; older ones may show before it.
+        May wait, but no longer than some 50 ms while records are there: where few come at a time, each batch would cost a transaction.
+        A log may return fewer than it has (memory is bounded by bytes too). A compacted topic shows the
+        newest record of each key, tombstones included until they are cleaned away; older ones may show before it.
         Raises OffsetOutOfRange when the position lies outside `Log.bounds`; Transient; Refused for an unknown partition.
         After an error or a cancellation the position is what it was.
         """
