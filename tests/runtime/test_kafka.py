@@ -193,6 +193,7 @@ async def test_a_broker_that_falls_silent_is_transient_for_writers_and_waited_fo
         closing = monotonic()
         await writer.close()
         assert monotonic() - closing < 10
+        assert not [task for task in asyncio.all_tasks() if "aiokafka/producer" in repr(task)], "the producer's tasks ended with it"
     finally:
         broker.signal(signal.SIGCONT)
     again = await started(log)

@@ -191,6 +191,8 @@ class KafkaWriter:
             task.cancel()
         if begun:
             await asyncio.wait(begun, timeout=_CLOSE_PATIENCE_S)
+        given_up = KafkaError("the producer was given up")
+        self._producer._message_accumulator.fail_all(given_up)  # noqa: SLF001 - stop() left a task that waits for it
         with suppress(KafkaError, TimeoutError, OSError):
             async with asyncio.timeout(_CLOSE_PATIENCE_S):
                 await self._producer.client.close()
