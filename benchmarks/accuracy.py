@@ -107,6 +107,7 @@ def by_machine(scene: Scene) -> Grouping:
     """Let the real machine judge."""
     machine = Machine(scene.control, guesses=False)
     stretches: list[Stretch] = []
+    moved: dict[str, str] = {}
     opened: dict[Hashable, Sequence[str]] = {}
     seconds = 0.0
     for frame in scene.frames:
@@ -114,10 +115,18 @@ def by_machine(scene: Scene) -> Grouping:
         effects = machine.step(frame)
         seconds += time.process_time() - begin
         stretches += effects.stretches
+        moved |= effects.moved
         _note_opened(effects, opened)
     stretches += machine.open_stretches
-    groups: dict[Key, Hashable] = {_key_of(stretch): stretch.incident for stretch in stretches}
+    groups: dict[Key, Hashable] = {_key_of(stretch): _kept(stretch.incident, moved) for stretch in stretches}
     return Grouping(groups, opened, seconds / len(groups) * 1e6)
+
+
+def _kept(incident: str | None, moved: Mapping[str, str]) -> str | None:
+    """Answer the incident that one became part of, if any."""
+    while incident is not None and incident in moved:
+        incident = moved[incident]
+    return incident
 
 
 def _note_opened(effects: Effects, opened: dict[Hashable, Sequence[str]]) -> None:

@@ -32,6 +32,7 @@ from loadtest.truth import read_truth
 EXPIRY_MS: Final = 15 * 60_000
 SHOWN_MOST: Final = 8
 BEGINNINGS: Final = ("new_fault", "joined", "returned")
+MOVED: Final = "moved"
 ENDS: Final = ("cleared", "expired")
 
 Labels = tuple[tuple[str, str], ...]
@@ -153,7 +154,7 @@ class Checker:
         self._alerts = [document for _, document in outcome.kept("alerts")]
         self._labels_by_fingerprint = {alert["fingerprint"]: identity(alert["labels"]) for alert in self._alerts}
         self.incidents = [document for _, document in outcome.kept("incidents")]
-        self.begun = list(self._beginnings())
+        self.begun = self._beginnings()
         self.ended = list(self._ends())
 
     def check(self) -> Findings:
@@ -166,9 +167,21 @@ class Checker:
         self._check_incidents()
         return self.findings
 
-    def _beginnings(self) -> Iterable[tuple[Labels, int | None, str]]:
-        for labels, decision in self._decisions(BEGINNINGS):
-            yield labels, instant(decision["at"]), decision["incident"]
+    def _beginnings(self) -> list[tuple[Labels, int | None, str]]:
+        """Answer when each stretch began, and in which incident it is: what an alert had in one that was absorbed went on with it."""
+        begun: list[tuple[Labels, int | None, str]] = []
+        places: dict[Labels, list[int]] = {}
+        for labels, decision in self._decisions((*BEGINNINGS, MOVED)):
+            mine = places.setdefault(labels, [])
+            if decision["why"] != MOVED:
+                mine.append(len(begun))
+                begun.append((labels, instant(decision["at"]), decision["incident"]))
+                continue
+            left = begun[mine[-1]][2]
+            for place in mine:
+                _, at, incident = begun[place]
+                begun[place] = labels, at, decision["incident"] if incident == left else incident
+        return begun
 
     def _ends(self) -> Iterable[tuple[Labels, int | None]]:
         for labels, decision in self._decisions(ENDS):

@@ -14,7 +14,7 @@ from correlator.correlate.diagnose import STAND_IN, Cause, diagnose
 from correlator.correlate.group import NEW, Grouper, Placement
 from correlator.correlate.incidents import IncidentBook, Joining
 from correlator.correlate.lifecycle import Lifecycle
-from correlator.correlate.render import Stretch, incident_document, listed_members, severity_rank, stretch_of
+from correlator.correlate.render import Stretch, incident_document, listed_members, rule_named, severity_rank, stretch_of
 from correlator.correlate.sources import Sources
 from correlator.frames.control import Control, read_control
 from correlator.frames.frame import Frame, FrameKind
@@ -48,7 +48,6 @@ _ENDS: Final = (Why.CLEARED, Why.EXPIRED, Why.HOLD_NOT_MET)
 _BEGAN, _ENDED, _GONE = ChangeKind.BEGAN, ChangeKind.ENDED, ChangeKind.GONE
 _NEW_FAULT, _JOINED, _RETURNED = Why.NEW_FAULT, Why.JOINED, Why.RETURNED
 _FIRING, _RESOLVED = Status.FIRING, AlertState.RESOLVED
-_HELD_FIRST: Final = (Why.HELD, Why.HOLD_NOT_MET, Why.NEW_FAULT, Why.JOINED, Why.RETURNED)
 _PACK: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -58,6 +57,7 @@ class Effects(msgspec.Struct):
     `alerts` holds the alerts themselves, to be described by `alert_document` before the next step if at all: a replay does without.
     `stretches` holds every firing stretch that ended, also those that another stretch of the same frame hides in `alerts`.
     `resolved_early` counts items to be flagged as resolved before firing; intake, without memory, flagged only those that say so.
+    `moved` names for incidents that were absorbed those that they became part of, in order.
     """
 
     incidents: dict[str, IncidentDocument | None] = {}
@@ -65,6 +65,7 @@ class Effects(msgspec.Struct):
     decisions: list[Decision] = []
     stretches: list[Stretch] = []
     resolved_early: int = 0
+    moved: dict[str, str] = {}
 
 
 class _MachineRow(msgspec.Struct, array_like=True):
@@ -101,6 +102,7 @@ class Machine:
         self._noted: dict[bytes, Alert] = {}
         self._decisions: list[Decision] = []
         self._stretches: list[Stretch] = []
+        self._moved: dict[str, str] = {}
 
     def step(self, frame: Frame) -> Effects:
         """Take the next frame of the log; answer what to write."""
@@ -135,6 +137,11 @@ class Machine:
     def open_incidents(self) -> list[IncidentDocument]:
         """Incidents that are not over, as they stand, in the order they began."""
         return [self._described(incident) for incident in self.book.incidents.values() if incident.state not in FINAL_STATES]
+
+    def is_pending(self, identifier: str) -> bool:
+        """Answer whether an incident may still become one with another."""
+        incident = self.book.incidents.get(identifier)
+        return incident is not None and incident.state is IncidentState.PENDING
 
     @property
     def waiting(self) -> int:
@@ -316,6 +323,7 @@ class Machine:
         kept = min([incident, *others], key=lambda one: (one.state is IncidentState.PENDING, one.opened, one.members[0]))
         for other in [one for one in (incident, *others) if one is not kept]:
             self._grouper.remove(other)
+            self._moved[other.id] = kept.id
             moved = [self.lifecycle.alerts.get(fingerprint) for fingerprint in (*other.members, *other.guesses)]
             for changed in self.book.absorb(kept, other, instant):
                 self._grouper.add(kept, changed)
@@ -427,6 +435,7 @@ class Machine:
     def _rendered(self) -> Effects:
         effects = Effects(decisions=self._decisions, stretches=self._stretches, resolved_early=self.lifecycle.resolved_early)
         self.lifecycle.resolved_early = 0
+        effects.moved, self._moved = self._moved, {}
         self._decisions, self._stretches = [], []
         for incident in self.book.taken():
             effects.incidents[incident.id] = self._described(incident)
@@ -467,28 +476,11 @@ class Machine:
                 self._digest,
                 alert.fingerprint.hex(),
                 incident.id if incident is not None else None,
-                self._rule_of(why, alert, incident),
+                rule_named(self.control.rules, why, alert, is_back=why is _RETURNED and incident is None),
                 list(path),
                 round(score, 4) if score else None,
             )
         )
-
-    def _rule_of(self, why: Why, alert: Alert, incident: Incident | None) -> str | None:
-        """Name the alert rule that took part in a judgement, None where none did.
-
-        A stretch keeps the rule that it began with, so one in force now is named only where it says what the stretch lives by.
-        """
-        if not self.control.rules.alerts:
-            return None
-        is_back = why is _RETURNED and incident is None
-        is_kept = bool(alert.keep) and (is_back or why in (Why.KEPT, Why.CLEARED))
-        is_held = bool(alert.hold) and not is_back and why in _HELD_FIRST
-        is_expired = why is Why.EXPIRED and alert.ended == alert.last_seen + alert.expiry
-        if not (is_kept or is_held or is_expired):
-            return None
-        rule = self.control.rules.rule_for(alert.labels)
-        is_same = (is_kept and rule.keep_firing == alert.keep) or (is_held and rule.hold == alert.hold)
-        return rule.name if is_same or (is_expired and rule.expiry == alert.expiry) else None
 
 
 def _stand_in(labels: dict[str, str], group_by: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
 from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause, Why
 from correlator.model.instant import Instant
+from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
 from correlator.state.looks import Names, labels_in, looks_in
 from correlator.state.records import Alert, Gone, Incident
@@ -31,6 +32,7 @@ _RANK_BY_SEVERITY: Final = {
 }
 _UNKNOWN_SEVERITY: Final = 2
 _TOP_TIER: Final = 1
+_HELD_FIRST: Final = (Why.HELD, Why.HOLD_NOT_MET, Why.NEW_FAULT, Why.JOINED, Why.RETURNED)
 _RESOLVED = AlertState.RESOLVED
 _OVER: Final = (_RESOLVED, AlertState.KEPT)
 
@@ -90,6 +92,23 @@ def alert_document(alert: Alert) -> AlertDocument:
         alert.incident if alert.reason is None else None,
         alert.reason,
     )
+
+
+def rule_named(rules: RuleSet, why: Why, alert: Alert, *, is_back: bool) -> str | None:
+    """Name the alert rule that took part in a judgement, None where none did; `is_back` says that a kept alert fires again.
+
+    A stretch keeps the rule that it began with, so one in force now is named only where it says what the stretch lives by.
+    """
+    if not rules.alerts:
+        return None
+    is_kept = bool(alert.keep) and (is_back or why in (Why.KEPT, Why.CLEARED))
+    is_held = bool(alert.hold) and not is_back and why in _HELD_FIRST
+    is_expired = why is Why.EXPIRED and alert.ended == alert.last_seen + alert.expiry
+    if not (is_kept or is_held or is_expired):
+        return None
+    rule = rules.rule_for(alert.labels)
+    is_same = (is_kept and rule.keep_firing == alert.keep) or (is_held and rule.hold == alert.hold)
+    return rule.name if is_same or (is_expired and rule.expiry == alert.expiry) else None
 
 
 def incident_document(

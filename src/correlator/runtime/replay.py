@@ -46,6 +46,7 @@ class Replay:
         self._funnel = _Funnel()
         self._offset = 0
         self._undecided: deque[tuple[int, Records]] = deque()
+        self._waiting: list[list[Stretch]] = [[] for _ in self._machines]
         self._incidents = self._stretches = self._letters = 0
 
     def run(self, batches: Iterator[Records]) -> ReplaySummary:
@@ -81,17 +82,26 @@ class Replay:
         while self._undecided and self._undecided[0][0] + len(self._undecided[0][1].values) <= output.position:
             self._undecided.popleft()
         for partition, frame in output.frames:
-            self._write(self._machines[partition].step(frame))
+            self._write(partition, self._machines[partition].step(frame))
 
-    def _write(self, effects: Effects) -> None:
+    def _write(self, partition: int, effects: Effects) -> None:
         self._funnel.counts.flagged[Flag.RESOLVED_BEFORE_FIRING] += effects.resolved_early
-        self._write_stretches(effects.stretches, self._files[1])
+        self._write_stretches(self._settled(partition, effects), self._files[1])
         for document in effects.incidents.values():
             if document is not None:
                 self._write_incident(document, self._files[0])
 
+    def _settled(self, partition: int, effects: Effects) -> list[Stretch]:
+        """Answer the stretches that ended, less those whose incident is pending: they go where it goes, should it be absorbed."""
+        machine, ended = self._machines[partition], [*self._waiting[partition], *effects.stretches]
+        if effects.moved:
+            ended = [msgspec.structs.replace(stretch, incident=_moved(stretch.incident, effects.moved)) for stretch in ended]
+        self._waiting[partition] = [stretch for stretch in ended if machine.is_pending(stretch.incident or "")]
+        return [stretch for stretch in ended if not machine.is_pending(stretch.incident or "")] if self._waiting[partition] else ended
+
     def _finish(self, incidents: BinaryIO, alerts: BinaryIO) -> None:
-        for machine in self._machines:
+        for waiting, machine in zip(self._waiting, self._machines, strict=True):
+            self._write_stretches(waiting, alerts)
             for document in machine.open_incidents:
                 self._write_incident(document, incidents)
             self._write_stretches(machine.open_stretches, alerts)
@@ -104,6 +114,12 @@ class Replay:
     def _write_stretches(self, stretches: list[Stretch], file: BinaryIO) -> None:
         self._stretches += len(stretches)
         file.writelines([encode_document(_stretch_row(stretch)) + b"\n" for stretch in stretches])
+
+
+def _moved(incident: str | None, moved: dict[str, str]) -> str | None:
+    while incident in moved:
+        incident = moved[incident]
+    return incident
 
 
 class _StretchRow(msgspec.Struct):
