@@ -4,6 +4,7 @@ A run that breaks a law prints the command that repeats it and the fact, and end
 """
 
 import argparse
+import logging
 import sys
 import time
 
@@ -14,6 +15,7 @@ from tests.simulation.runs import Runs, told
 def main() -> int:
     """Parse, run, report."""
     options = _options()
+    logging.getLogger("correlator").setLevel(logging.CRITICAL)  # thousands of faults, each told by whoever met it, would hide what was found
     plan = parse_plan(options.plan) if options.plan is not None else None
     started, runs = time.monotonic(), Runs()
     most = options.runs if options.runs is not None else 1 if plan is not None else sys.maxsize
