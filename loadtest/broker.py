@@ -27,6 +27,8 @@ _PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-de
 _PACKAGES: Final = {"java": "default-jre-headless", "mvn": "maven"}
 _JAVA_LEAST: Final = 17
 _HEAP: Final = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info")
+_BRIEF: Final = ("-XX:TieredStopAtLevel=1",)
+"""Compile quickly rather than well: a third of the CPU of a start, and slower where it works for long."""
 _STARTED: Final = "Kafka Server started"
 _PAUSE_S: Final = 0.05
 USUAL_PORT: Final = 9092
@@ -37,6 +39,9 @@ SETTINGS: Final[Mapping[str, str]] = {
     "controller.listener.names": "CONTROLLER",
     "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": "0",
+    # A broker that was killed registers again only when its session from before is over: nine seconds by default.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     # One node: what Kafka keeps for itself has one replica, and few partitions to open at every start.
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "4",
@@ -108,18 +113,27 @@ class Broker:
     """One broker in a folder of its own. Its port stays the same when it is killed and started again."""
 
     def __init__(
-        self, folder: Path, *, port: int = 0, settings: Mapping[str, str] | None = None, secure: str = "", users: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        settings: Mapping[str, str] | None = None,
+        secure: str = "",
+        users: tuple[str, ...] = (),
+        is_brief: bool = False,
     ) -> None:
         """`port` is taken when it is free, else any other. `settings` are the broker's own, beside or instead of `SETTINGS`.
 
         `secure` names the security protocol of a second listener, at `secure_port`, where one is wanted; what that needs stands in
-        `settings`. `users` are SCRAM credentials as Kafka's StorageTool takes them.
+        `settings`. `users` are SCRAM credentials as Kafka's StorageTool takes them. One that `is_brief` starts quickly, for tests, and is
+        not measured.
         """
         self.folder = folder
         self.port, self.secure_port, self._controller_port = free_port(port), free_port(), free_port()
         self._secure = secure
         self._settings = {**SETTINGS, **(settings or {})}
         self._users = users
+        self._is_brief = is_brief
         self._server: subprocess.Popen[bytes] | None = None
         self._leash: Leash
 
@@ -138,7 +152,7 @@ class Broker:
         need("java")
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in self._all_settings().items()))
-        command = [*self._java("kafka.tools.StorageTool"), "format", "--standalone", "-t", CLUSTER_ID, "-c", self._properties]
+        command = [*self._java("kafka.tools.StorageTool", *_BRIEF), "format", "--standalone", "-t", CLUSTER_ID, "-c", self._properties]
         for user in self._users:
             command += ["--add-scram", user]
         _checked(command, "the broker's storage could not be formatted")
@@ -147,8 +161,8 @@ class Broker:
     def _properties(self) -> str:
         return str(self.folder / "server.properties")
 
-    def _java(self, main: str) -> list[str | Path]:
-        return ["java", *_HEAP, "-cp", f"{jars()}/*", main]
+    def _java(self, main: str, *flags: str) -> list[str | Path]:
+        return ["java", *_HEAP, *flags, "-cp", f"{jars()}/*", main]
 
     def _all_settings(self) -> dict[str, str]:
         ports = {"PLAINTEXT": self.port, "CONTROLLER": self._controller_port}
@@ -168,8 +182,9 @@ class Broker:
         if not (self.folder / "storage").exists():
             self.prepare()
         said = self.log.stat().st_size if self.log.exists() else 0
+        command = [*self._java("kafka.Kafka", *(_BRIEF if self._is_brief else ())), self._properties]
         with self.log.open("ab") as log:
-            self._server = subprocess.Popen([*self._java("kafka.Kafka"), self._properties], stdout=log, stderr=log, start_new_session=True)
+            self._server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self._leash = Leash(self._server.pid)
         deadline = time.monotonic() + patience_s
         while _STARTED not in self._said_since(said):
@@ -211,10 +226,10 @@ class Broker:
 
 
 @contextmanager
-def running(folder: Path | None = None, *, port: int = 0) -> Iterator[Broker]:
-    """Run a broker in `folder`, or in a temporary one that is deleted afterwards; `port` as of `Broker`. Raises `BrokerError`."""
+def running(folder: Path | None = None, *, port: int = 0, is_brief: bool = False) -> Iterator[Broker]:
+    """Run a broker in `folder`, or in a temporary one that is deleted afterwards; the rest as of `Broker`. Raises `BrokerError`."""
     with tempfile.TemporaryDirectory(prefix="correlator-kafka-") as temporary:
-        broker = Broker(folder if folder is not None else Path(temporary), port=port)
+        broker = Broker(folder if folder is not None else Path(temporary), port=port, is_brief=is_brief)
         try:
             broker.start()
             yield broker

@@ -152,7 +152,7 @@ class Crew:
 
     async def _kill_newcomer(self, moment: str) -> str:
         """Start one more worker, which ends at once, or by itself at the place."""
-        doom = "" if moment == "start" else f"{moment}:{1 if moment == 'restore' else self._dice.randint(1, 60)}"
+        doom = "" if moment == "start" else f"{moment}:{1 if moment == 'restore' else self._dice.randint(1, 30)}"
         worker = await self._field.worker(doom=doom)
         if doom:
             code = await worker.ended(DOOMED_S)

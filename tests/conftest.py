@@ -21,7 +21,7 @@ settings.load_profile(PROFILE)
 def broker() -> Iterator[Broker]:
     """A real Kafka broker, started when the first test asks for it; on CI one that cannot be had is a failure, elsewhere it skips."""
     try:
-        with running() as started:
+        with running(is_brief=True) as started:
             yield started
     except BrokerError as error:
         if os.environ.get("CI"):

@@ -31,7 +31,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         "listener.name.sasl_ssl.plain.sasl.jaas.config": plain,
         "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": scram,
     }
-    broker = Broker(folder, settings=settings, secure="SASL_SSL", users=(f"SCRAM-SHA-512=[name=alice,password={SECRET}]",))
+    users = (f"SCRAM-SHA-512=[name=alice,password={SECRET}]",)
+    broker = Broker(folder, settings=settings, secure="SASL_SSL", users=users, is_brief=True)
     try:
         broker.start()
         yield broker

@@ -64,7 +64,7 @@ async def test_workers_that_die_and_join_judge_as_one_undisturbed_worker_does(tm
     raw = topics_of(settings).raw("events")
     log = await KafkaLog.open(Access([broker.address]))
     async with two_at_work(settings) as (first, second):
-        load = Load(log, raw, storm, rest=0.05)
+        load = Load(log, raw, storm, rest=0.03)
         publishing = asyncio.create_task(load.run())
         await load.reach(0.2)
         second.process.kill()

@@ -15,7 +15,7 @@ from tests.simulation.runs import Runs, told
 def main() -> int:
     """Parse, run, report."""
     options = _options()
-    logging.getLogger("correlator").setLevel(logging.CRITICAL)  # thousands of faults, each told by whoever met it, would hide what was found
+    logging.getLogger("correlator").setLevel(logging.CRITICAL)  # each fault is told by whoever met it: thousands of lines
     plan = parse_plan(options.plan) if options.plan is not None else None
     started, runs = time.monotonic(), Runs()
     most = options.runs if options.runs is not None else 1 if plan is not None else sys.maxsize

@@ -69,7 +69,7 @@ async def _refuse(log: Log, group: str, tp: TopicPartition, *, where: str) -> No
     if await log.committed(group, tp) is not None:
         return  # another worker wrote position and state between our two questions
     raise Refused(
-        f"the brokers forgot where {group} stood in {tp.topic}-{tp.partition}, being idle for longer than their offsets.retention.minutes; "
-        f"{where} (kafka-consumer-groups --group {group} --topic {tp.topic}:{tp.partition} --reset-offsets --to-offset N --execute), and "
-        "raise that setting"
+        f"the brokers forgot where {group} stood in {tp.topic}-{tp.partition}, which was idle for longer than their "
+        f"offsets.retention.minutes, or made anew; {where} (kafka-consumer-groups --group {group} --topic {tp.topic}:{tp.partition} "
+        "--reset-offsets --to-offset N --execute), and raise that setting"
     )
