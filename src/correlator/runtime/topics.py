@@ -21,7 +21,7 @@ _RETENTION: Final = RetentionSettings()
 _ONE_PARTITION: Final = ("control", "dead-letters")
 
 LARGEST_RECORD: Final = 16 * 1024 * 1024
-"""Bytes of our own records: a frame of 16,000 new alerts with all their labels has about 6 MB, rules and topology less."""
+"""Bytes of our own records: a frame has about 2 MB, rules and topology of 100,000 services may have several."""
 
 
 def is_end(headers: Headers) -> bool:
