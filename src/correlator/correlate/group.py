@@ -47,6 +47,7 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
 
 
 NEW: Final = Placement()
+_PENDING = IncidentState.PENDING
 _CHANCE: Final = (-NEW_FAULT, 0, b"", "")
 """What a case must rank below: by the sum of its scores, negative, when its incident began, that one's first member, and its id."""
 
@@ -151,14 +152,22 @@ class Grouper:
 
     def effects_of(self, incident: Incident, hit: Hit) -> list[Incident]:
         """Answer the pending incidents that a new hit of this one explains by what began them: they alerted before their cause did."""
-        places, found = self._places[incident.scope], dict[str, Incident]()
-        for name, reach in self.reaches_of(hit.entity).items():
-            for other, theirs in places.get(name, _NOWHERE).values() if reach.relation is Relation.EFFECT else ():
-                if other is not incident and other.state is IncidentState.PENDING and theirs is _first(other):
-                    score = spread_score(self.reaches_of(name)[hit.entity], theirs.onset - hit.onset) * weight_of(hit.alerts)
-                    if score > NEW_FAULT and self._is_joinable(incident, theirs.onset):
-                        found[other.id] = other
-        return list(found.values())
+        places, reaches = self._places[incident.scope], self.reaches_of(hit.entity)
+        near = [name for name in places if name in reaches] if len(places) < len(reaches) else [name for name in reaches if name in places]
+        found = [
+            other
+            for name in near
+            for other, theirs in places[name].values()
+            if other.state is _PENDING and other is not incident and theirs is _first(other) and self._is_effect(theirs, incident, hit)
+        ]
+        return sorted(found, key=lambda other: (other.opened, other.members[0]))
+
+    def _is_effect(self, theirs: Hit, incident: Incident, hit: Hit) -> bool:
+        """Answer whether a hit is likelier an effect of another one than a fault of its own."""
+        reach = self.reaches_of(theirs.entity).get(hit.entity)
+        if reach is None or reach.relation is not Relation.CAUSE or not self._is_joinable(incident, theirs.onset):
+            return False
+        return spread_score(reach, theirs.onset - hit.onset) * weight_of(hit.alerts) > NEW_FAULT
 
     def _only_one(self, entity: str, scope: tuple[str, ...], at: Instant) -> Incident | None:
         """Answer the incident that has hits at the entity if no other is within reach, and that explains the alert: the common case."""
