@@ -234,6 +234,10 @@ TOPOLOGY = {
         "services: {a: {depends_on: [b]}, b: {depends_on: [c]}, c: {depends_on: [a]}}",
         "a.yaml:1:29: warning: cycle: a -> b -> c -> a",
     ),
+    "kind": (
+        "services: {a: , b: }\nedges: [{from: a, to: b, kind: stores_inn}]",
+        "a.yaml:2:32: warning: 'stores_inn' is a kind of your own (did you mean 'stores_in'?)",
+    ),
     "itself": ("services: {a: {depends_on: [a]}}", "a.yaml:1:29: warning: 'a' depends on itself; the edge is left out"),
     "an edge twice": (
         "services: {a: {depends_on: [b, b]}, b: {}}",

@@ -53,6 +53,7 @@ class TopologyCompiler:
         self._files = files
         self._findings = findings
         self._suggester = suggester
+        self._own_kinds: dict[str, str] = {}
         self._kinds: dict[str, NodeKind] = {}
         self._places: dict[str, _Place] = {}
         self._edges: dict[tuple[str, str, EdgeKind, str | None], Edge] = {}
@@ -172,6 +173,11 @@ class TopologyCompiler:
         if kind is EdgeKind.OF:
             source, target = target, source  # as for `of` of an instance
         label = written.kind if kind is EdgeKind.OTHER else None
+        if label is not None and label not in self._own_kinds:
+            self._own_kinds[label] = self._suggester.hint(label, _KIND_BY_WORD)
+        meant = self._own_kinds.get(label or "")
+        if meant:
+            self._findings.warning(file.document.mark((*path, "kind")), f"'{label}' is a kind of your own", hint=meant)
         self._add(Edge(source=source, target=target, kind=kind, delay=written.delay, label=label), place)
 
     def _is_one_of(self, name: str, allowed: tuple[NodeKind, ...], *, place: _Place) -> bool:
