@@ -35,10 +35,10 @@ check: setup ## lint, format, types, import contracts
 	@$(VENV)/bin/mypy --no-error-summary
 	@PYTHONPATH=src $(VENV)/bin/lint-imports --no-logo
 
-# The core's own tests alone: 28 s with the tracer of Python 3.11, where all tests take 96 s with it and 71 s without. Too much for
+# The core's own tests alone, with few examples: they meet the same branches as many do, and `make test` runs all of them. Too much for
 # `make test`, little enough for .ci/run and `make night`. Branches are judged by package; lines and `fail_under` would hide them.
 coverage: setup ## branch coverage of the core by its own tests: at least 95 % of each package
-	@$(PYTHON) -m pytest --quiet $(CORE_TESTS:%=tests/%) $(CORE:%=--cov=correlator.%) --cov-branch --cov-report=json:.coverage.json --cov-report=
+	@HYPOTHESIS_PROFILE=brief $(PYTHON) -m pytest --quiet $(CORE_TESTS:%=tests/%) $(CORE:%=--cov=correlator.%) --cov-branch --cov-report=json:.coverage.json --cov-report=
 	@$(PYTHON) -m tests.architecture.branches .coverage.json
 
 docs: setup ## regenerate the documents that are written from code

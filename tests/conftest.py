@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, settings
 from loadtest.broker import Broker, BrokerError, running
 from tests.profile import PROFILE
 
-# dev is quick enough to run on every save; ci finds the same thing twice; night looks further.
+# dev is quick enough to run on every save; ci finds the same thing twice; brief meets the branches; night looks further.
 # No deadline anywhere: the timeout per test is pytest's, and a shared machine is sometimes slow.
 settings.register_profile("dev", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("brief", max_examples=10, deadline=None, derandomize=True)
 settings.register_profile("night", max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(PROFILE)
 

@@ -1,4 +1,4 @@
-"""How far the tests look: little while one writes, the same twice on CI, further at night (HYPOTHESIS_PROFILE=dev, ci, night)."""
+"""How far the tests look: little while one writes, the same twice on CI, further at night (HYPOTHESIS_PROFILE=dev, ci, night; brief counts branches)."""
 
 import os
 from typing import Final
