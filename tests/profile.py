@@ -1,4 +1,4 @@
-"""How far the tests look: little while one writes, the same twice on CI, further at night (HYPOTHESIS_PROFILE=dev, ci, night; brief counts branches)."""
+"""How far tests look (HYPOTHESIS_PROFILE): dev while one writes, ci the same twice, night far, brief for branches alone."""
 
 import os
 from typing import Final
