@@ -1,7 +1,6 @@
 """A backlog over several raw partitions gives the same as over one, whatever order the tasks go on in, and whatever fails on the way."""
 
 import logging
-import os
 from functools import partial
 from typing import Final
 
@@ -15,11 +14,12 @@ from correlator.runtime.pace import PATIENCE_S
 from correlator.runtime.ports import TopicPartition
 
 from tests.builders import T0
+from tests.profile import PROFILE
 from tests.simulation.backlog import Backlog, BacklogPlay, Item, a_backlog, late_rows, replayed
 from tests.simulation.laws import values_of
 from tests.simulation.play import TOPICS
 
-SEEDS: Final = 1_000 if os.environ.get("CI", "").lower() == "true" else 40
+SEEDS: Final = {"night": 2_000, "ci": 400}.get(PROFILE, 40)
 EACH: Final = 20
 
 

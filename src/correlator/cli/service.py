@@ -32,9 +32,12 @@ embedded_option = click.option(
 
 
 def settings_of(config: str | None) -> Settings:
-    """Load settings; without a file the events topic takes recordings, each item with its own time."""
+    """Load settings; without a file the events topic takes recordings, each item with its own time, and no broker is waited for."""
     settings = load_settings(config)
-    return settings if config is not None else settings.model_copy(update={"topics": (TopicSettings(name="events", arrival="item"),)})
+    if config is not None:
+        return settings
+    own = (TopicSettings(name="events", arrival="item"),)
+    return settings.model_copy(update={"topics": own, "kafka": settings.kafka.model_copy(update={"patience": 0})})
 
 
 @asynccontextmanager
@@ -88,7 +91,7 @@ async def _on_kafka_patiently(settings: Settings, instance: str | None, *, patie
         except FailedError as error:
             if time.monotonic() + pause > deadline:
                 raise
-            _logger.warning("%s; trying again in %s s", error.__cause__, pause)
+            _logger.warning("%s; trying again in %s s", error if pause is OPENING_S[0] else error.__cause__, pause)
         await asyncio.sleep(pause)
     raise AssertionError("pauses never end")
 
