@@ -107,7 +107,7 @@ class KafkaSettings(Section):
     )
     patience: Annotated[Duration, BeforeValidator(Between(0, DAY)), durations_as_text] = Field(
         default=5 * MINUTE,
-        description="For how long `run` waits at its start for brokers that are away; without settings not at all. Later it waits for ever.",
+        description="For how long `run` waits at its start for brokers that are away; without settings not at all; later for ever.",
     )
     tls: Annotated[TlsSettings | None, BeforeValidator(emptied)] = Field(default=None, description="TLS to the brokers.")
     sasl: Annotated[SaslSettings | None, BeforeValidator(emptied)] = Field(default=None, description="A login at the brokers.")
