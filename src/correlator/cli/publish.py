@@ -136,10 +136,11 @@ async def _publish(settings: Settings, embedded: Path | None, topic: str, *, bat
         await log.open_topics(
             [known for known in topics.settings(raw, 1, settings.log_retention) if known.name in {topics.raw(name) for name in raw}]
         )
+        is_recording = _is_recording(settings, topic)
         for partition in range(raw[topic]):
             tp = TopicPartition(topics.raw(topic), partition)
-            check_arrival(tp, await log.committed(topics.intake_group, tp), is_recording=_is_recording(settings, topic))
-        closed = await closed_recording(log, topics, topic) if _is_recording(settings, topic) else None
+            check_arrival(tp, await log.committed(topics.intake_group, tp), is_recording=is_recording)
+        closed = await closed_recording(log, topics, topic) if is_recording else None
         if closed is not None:
             batches = _behind(closed, batches, _settings_of_topic(settings, topic))
         return await publish_batches(log, topics.raw(topic), batches, marks_end=marks_end)

@@ -160,7 +160,7 @@ class Grouper:
             for other, theirs in places[name].values()
             if other.state is _PENDING and other is not incident and theirs is _first(other) and self._is_effect(theirs, incident, hit)
         ]
-        return sorted(found, key=lambda other: (other.opened, other.members[0]))
+        return sorted(found, key=lambda other: other.seniority)
 
     def _is_effect(self, theirs: Hit, incident: Incident, hit: Hit) -> bool:
         """Answer whether a hit is likelier an effect of another one than a fault of its own."""
@@ -244,10 +244,8 @@ def _is_explained(cases: _Cases) -> bool:
 
 
 def _best(cases: _Cases) -> Placement:
-    """Choose by the sum of scores. Equals go by their first member: ids may come from a guess, which must not decide anything."""
-    ranks = [
-        (-fsum(case.scores), case.incident.opened, next(iter(case.incident.members), b""), identifier) for identifier, case in cases.items()
-    ]
+    """Choose by the sum of scores; equals go to the older incident."""
+    ranks = [(-fsum(case.scores), *case.incident.seniority, identifier) for identifier, case in cases.items()]
     best = min(ranks, default=_CHANCE)
     if best >= _CHANCE:
         return NEW

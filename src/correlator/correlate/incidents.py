@@ -139,7 +139,9 @@ class IncidentBook:
         alert.former = tuple(dict.fromkeys([name for name in renamed if name != alert.incident]))
         return is_there
 
-    def _merge(self, incident: Incident, theirs: Hit) -> Hit | None:
+    @staticmethod
+    def _merge(incident: Incident, theirs: Hit) -> Hit | None:
+        """Add what was seen at an entity; answers the hit when its entity is new here, or began earlier than was known."""
         hit = incident.hits.get(theirs.entity)
         if hit is None and len(incident.hits) < HITS_MOST:
             incident.hits[theirs.entity] = theirs
@@ -328,19 +330,7 @@ class IncidentBook:
         heapify(self._dues)
 
     def _hit(self, incident: Incident, joining: Joining) -> Hit | None:
-        hit = incident.hits.get(joining.entity)
-        if hit is None and len(incident.hits) >= HITS_MOST:
-            return None
-        if hit is None:
-            hit = Hit(joining.entity, joining.onset, joining.onset, joining.condition, joining.alert.fingerprint)
-            incident.hits[joining.entity] = hit
-            return hit
-        hit.alerts += 1
-        hit.last = max(hit.last, joining.onset)
-        if (joining.onset, joining.alert.fingerprint) < (hit.onset, hit.fingerprint):
-            hit.onset, hit.condition, hit.fingerprint = joining.onset, joining.condition, joining.alert.fingerprint
-            return hit
-        return None
+        return self._merge(incident, Hit(joining.entity, joining.onset, joining.onset, joining.condition, joining.alert.fingerprint))
 
     def _set_due(self, incident: Incident, due: Instant) -> None:
         if due != incident.due:

@@ -320,7 +320,7 @@ class Machine:
     def _gather(self, incident: Incident, hit: Hit, instant: Instant) -> None:
         """Make one incident of those that began before their cause alerted, as long as they are pending and have paged nobody."""
         others = self._grouper.effects_of(incident, hit)
-        kept = min([incident, *others], key=lambda one: (one.state is IncidentState.PENDING, one.opened, one.members[0]))
+        kept = min([incident, *others], key=lambda one: (one.state is IncidentState.PENDING, one.seniority))
         for other in [one for one in (incident, *others) if one is not kept]:
             self._grouper.remove(other)
             self._moved[other.id] = kept.id

@@ -96,8 +96,11 @@ class Replay:
         machine, ended = self._machines[partition], [*self._waiting[partition], *effects.stretches]
         if effects.moved:
             ended = [msgspec.structs.replace(stretch, incident=_moved(stretch.incident, effects.moved)) for stretch in ended]
-        self._waiting[partition] = [stretch for stretch in ended if machine.is_pending(stretch.incident or "")]
-        return [stretch for stretch in ended if not machine.is_pending(stretch.incident or "")] if self._waiting[partition] else ended
+        waiting, settled = list[Stretch](), list[Stretch]()
+        for stretch in ended:
+            (waiting if machine.is_pending(stretch.incident or "") else settled).append(stretch)
+        self._waiting[partition] = waiting
+        return settled
 
     def _finish(self, incidents: BinaryIO, alerts: BinaryIO) -> None:
         for waiting, machine in zip(self._waiting, self._machines, strict=True):

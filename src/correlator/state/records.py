@@ -223,6 +223,11 @@ class Incident(msgspec.Struct, array_like=True):
     worst_members: list[bytes] = []
 
     @property
+    def seniority(self) -> tuple[Instant, bytes]:
+        """When it began and its first member: the smaller is the older incident. Ids may come from a guess, which must decide nothing."""
+        return self.opened, self.members[0] if self.members else b""
+
+    @property
     def is_live(self) -> bool:
         """Answer whether alerts may still join it without reopening it."""
         return self.state in _LIVE_STATES
