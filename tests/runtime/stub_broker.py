@@ -1,6 +1,8 @@
 """A broker that is none: it says who it is, a few times to each connection, and is silent then, or hangs up."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Self
@@ -42,6 +44,12 @@ class StubBroker:
         """End all connections."""
         for caller in self._callers:
             caller.close()
+
+    def reset(self) -> None:
+        """Break all connections, as the system does for a process that was killed."""
+        for caller in self._callers:
+            caller.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.hang_up()
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so."""

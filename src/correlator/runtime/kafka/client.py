@@ -91,8 +91,6 @@ class Client:
                     raise port_error(error, doing) from error
                 if getattr(error, "invalid_metadata", False):
                     await self.learn_brokers()
-            except RuntimeError as error:
-                raise port_error(lost_connection(error), doing) from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 

@@ -27,7 +27,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
 from correlator.runtime.kafka.client import Client, check
-from correlator.runtime.kafka.errors import lost_connection, port_error
+from correlator.runtime.kafka.errors import port_error
 from correlator.runtime.kafka.shares import Member, shares_of
 from correlator.runtime.ports import PortError, Refused, Share, TopicPartition, Transient
 
@@ -109,12 +109,7 @@ class KafkaMembership:
         if self._node is None:
             await self._client.learn_brokers()
             self._node = await self._client.coordinator(CoordinationType.GROUP, self._group)
-        try:
-            return await self._client.ask(request, self._node)
-        except KafkaError:
-            raise
-        except RuntimeError as error:  # Kafka's errors are some too
-            raise lost_connection(error) from error
+        return await self._client.ask(request, self._node)
 
     async def _join(self) -> Share:
         """Take part in a round of the group; answer our share. Raises aiokafka's errors."""
