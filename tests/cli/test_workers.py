@@ -132,3 +132,16 @@ async def test_what_a_person_must_mend_stops_all_workers(tmp_path: Path, broker:
 def test_workers_read_their_settings_from_a_file(call: Call) -> None:
     result = call("run", "--config", "-", "--workers", "2", given="topics: [{name: events}]")
     assert (result.exit_code, result.stderr) == (2, "Error: --workers: each worker reads the settings itself; write them to a file\n")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_whoever_asks_a_service_that_waits_for_its_broker_hears_why_it_is_not_ready(tmp_path: Path, workers: int) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("kafka: {bootstrap: ['127.0.0.1:1']}\n")
+    with Service(settings, "--workers", workers, *ANY_PORT) as service:
+        url = await address_of(service)
+        await service.until("trying again in")
+        status, reasons = await asked(f"{url}/-/ready")
+        assert (status, "no Kafka broker answers at 127.0.0.1:1: " in reasons) == (503, True)
+        assert (await asked(f"{url}/-/healthy"))[0] == 200
+        assert await service.stopped() == -signal.SIGTERM

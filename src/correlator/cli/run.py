@@ -23,7 +23,7 @@ from correlator.model.instant import SECOND
 from correlator.runtime.collector import settle_collector
 from correlator.runtime.counting import count_as
 from correlator.runtime.fatal import StoppedError
-from correlator.runtime.http import Readiness, monitoring
+from correlator.runtime.http import OPENING, Readiness, monitoring
 from correlator.runtime.metrics import Reload
 from correlator.runtime.ports import PortError
 from correlator.runtime.supervisor import tell_supervisor
@@ -154,8 +154,16 @@ class _Run:
         return int(self._telemetry.registry.get_sample_value("correlator_items_received_total") or 0)
 
     async def run(self, embedded: Path | None, control: Control, *, listen: str, until_idle: bool) -> None:
-        patience_s = self._settings.kafka.patience / SECOND
-        async with opened_log(self._settings, embedded, instance=self._instance, patience_s=patience_s) as log:
+        """Listen first: a service that cannot be reached must not take the log over from one that can."""
+        work = partial(self._work, embedded, control, until_idle=until_idle)
+        if listen == "off":
+            await work()
+        else:
+            await beside_http(listen, monitoring(self._telemetry.registry, self._readiness), work)
+
+    async def _work(self, embedded: Path | None, control: Control, *, until_idle: bool) -> None:
+        patience_s, tell = self._settings.kafka.patience / SECOND, partial(self._readiness.not_ready, OPENING)
+        async with opened_log(self._settings, embedded, instance=self._instance, patience_s=patience_s, on_wait=tell) as log:
             worker, hangup = Worker(log, self._settings, control, telemetry=self._telemetry, readiness=self._readiness), asyncio.Event()
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, worker.stop.set)
@@ -165,10 +173,8 @@ class _Run:
             try:
                 if self._worker is not None:
                     await self._beside(worker, until_idle=until_idle)
-                elif listen == "off":
-                    await worker.run(until_idle=until_idle)
                 else:
-                    await self._serving(worker, listen, until_idle=until_idle)
+                    await worker.run(until_idle=until_idle)
             finally:
                 reloading.cancel()
                 await asyncio.gather(reloading, return_exceptions=True)
@@ -196,11 +202,6 @@ class _Run:
                 continue
             self._telemetry.on_reload(Reload.ACCEPTED if is_new else Reload.UNCHANGED)
             _logger.info("reloaded: %s %s", control.digest, "is in force now" if is_new else "was in force already")
-
-    async def _serving(self, worker: Worker, listen: str, *, until_idle: bool) -> None:
-        """Listen first: a service that cannot be reached must not take the log over from one that can."""
-        app = monitoring(self._telemetry.registry, self._readiness)
-        await beside_http(listen, app, partial(worker.run, until_idle=until_idle))
 
 
 def _tell_fault(reloading: asyncio.Task[None]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
 from pathlib import Path
@@ -42,19 +42,25 @@ def settings_of(config: str | None) -> Settings:
 
 @asynccontextmanager
 async def opened_log(
-    settings: Settings, embedded: Path | None, *, must_exist: bool = False, instance: str | None = None, patience_s: float = 0.0
+    settings: Settings,
+    embedded: Path | None,
+    *,
+    must_exist: bool = False,
+    instance: str | None = None,
+    patience_s: float = 0.0,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Log]:
     """Open the log that the options name: a folder's, made when missing unless it must exist, or Kafka's. Raises `PortError`.
 
     A log that must exist is opened to be read, so its disk may be read-only.
 
-    It waits so long for brokers that are away. With an `instance`, the name that groups know us by, it waits for ever: whoever started us
+    It waits so long for brokers that are away, and tells `on_wait` why. With an `instance`, the name that groups know us by, it waits for ever: whoever started us
     found them once.
     """
     if embedded is not None:
         log = await _in_folder(embedded, must_exist=must_exist)
     else:
-        log = await _on_kafka_patiently(settings, instance, patience_s=patience_s if instance is None else math.inf)
+        log = await _on_kafka_patiently(settings, instance, patience_s=patience_s if instance is None else math.inf, on_wait=on_wait)
     try:
         yield log
     finally:
@@ -83,7 +89,7 @@ async def _on_kafka(settings: Settings, instance: str | None) -> Log:
         raise FailedError(message) from error
 
 
-async def _on_kafka_patiently(settings: Settings, instance: str | None, *, patience_s: float) -> Log:
+async def _on_kafka_patiently(settings: Settings, instance: str | None, *, patience_s: float, on_wait: Callable[[str], None]) -> Log:
     deadline = time.monotonic() + patience_s
     for pause in chain(OPENING_S, repeat(OPENING_S[-1])):
         try:
@@ -91,6 +97,7 @@ async def _on_kafka_patiently(settings: Settings, instance: str | None, *, patie
         except FailedError as error:
             if time.monotonic() + pause > deadline:
                 raise
+            on_wait(str(error.__cause__))
             _logger.warning("%s; trying again in %s s", error if pause is OPENING_S[0] else error.__cause__, pause)
         await asyncio.sleep(pause)
     raise AssertionError("pauses never end")

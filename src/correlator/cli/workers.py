@@ -19,7 +19,7 @@ from correlator.cli.service import opened_log
 from correlator.config.settings import Settings
 from correlator.model.instant import SECOND
 from correlator.runtime.counting import registry_of
-from correlator.runtime.http import ListenError, Readiness, monitoring, serve
+from correlator.runtime.http import OPENING, ListenError, Readiness, monitoring, serve
 from correlator.runtime.supervisor import Supervisor, WorkersStoppedError
 
 _logger: Final = logging.getLogger(__name__)
@@ -35,19 +35,23 @@ def supervised(settings: Settings, options: Sequence[str], workers: int, *, list
 
 
 async def _supervised(settings: Settings, options: Sequence[str], workers: int, *, folder: Path, listen: str) -> tuple[int, float]:
-    async with opened_log(settings, None, patience_s=settings.kafka.patience / SECOND):
-        pass  # brokers that cannot be reached, or do not let us in, are told once and not by each worker
     readiness = Readiness()
     command = (sys.executable, "-m", "correlator", "run", *options, "--listen", "off", "--of", uuid4().hex, "--worker")
     supervisor = Supervisor(command, workers, folder=folder, readiness=readiness)
     registry = registry_of(folder, supervisor.pids)
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, supervisor.stop.set)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reload)
-    if listen == "off":
+
+    async def work() -> None:
+        async with opened_log(settings, None, patience_s=settings.kafka.patience / SECOND, on_wait=partial(readiness.not_ready, OPENING)):
+            readiness.ready(OPENING)  # brokers that cannot be reached, or do not let us in, are told once and not by each worker
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, supervisor.stop.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reload)
         await supervisor.run()
+
+    if listen == "off":
+        await work()
     else:
-        await beside_http(listen, monitoring(registry, readiness), supervisor.run)
+        await beside_http(listen, monitoring(registry, readiness), work)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return int(registry.get_sample_value("correlator_items_received_total") or 0), used.ru_utime + used.ru_stime
 

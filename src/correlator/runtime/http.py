@@ -20,6 +20,8 @@ DEFAULT_LISTEN: Final = "127.0.0.1:8080"
 
 STARTING: Final = "starting"
 """The condition that every `Readiness` begins with; the worker clears it when it has set its own."""
+OPENING: Final = "open"
+"""The condition while the log cannot be reached."""
 
 _CONNECTIONS_MOST: Final = 256
 _BACKLOG: Final = 128

@@ -25,7 +25,7 @@ from correlator.runtime.control import put_in_force
 from correlator.runtime.correlate_task import CorrelateTask
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.fatal import stopped
-from correlator.runtime.http import STARTING, Readiness
+from correlator.runtime.http import OPENING, STARTING, Readiness
 from correlator.runtime.idleness import Idleness
 from correlator.runtime.intake_task import IntakeTask
 from correlator.runtime.metrics import Stage
@@ -252,10 +252,10 @@ class Worker:
                 await self.put_in_force(self._control)
                 break
             except Transient as error:
-                self._readiness.not_ready("open", f"opening the log: {error}")
+                self._readiness.not_ready(OPENING, f"opening the log: {error}")
                 _logger.warning("the log could not be opened: %s; trying again in %s s", error, pause)
             await asyncio.sleep(pause)
-        self._readiness.ready("open")
+        self._readiness.ready(OPENING)
 
     async def _look_back(self) -> None:
         """Raise Refused where the log forgot a position."""
