@@ -54,8 +54,8 @@ async def opened_log(
 
     A log that must exist is opened to be read, so its disk may be read-only.
 
-    It waits so long for brokers that are away, and tells `on_wait` why. With an `instance`, the name that groups know us by, it waits for ever: whoever started us
-    found them once.
+    It waits so long for brokers that are away, and tells `on_wait` why. With an `instance`, the name that groups know us by, it waits for
+    ever: whoever started us found them once.
     """
     if embedded is not None:
         log = await _in_folder(embedded, must_exist=must_exist)
