@@ -416,7 +416,7 @@ def test_a_default_folder_that_is_missing_is_no_mistake(tmp_path: Path) -> None:
     assert (settings.rules, settings.topology) == ((), ())
 
 
-@pytest.mark.parametrize("name", ["rules", "topology", "settings"])
+@pytest.mark.parametrize("name", ["rules", "topology", "settings", "scenario"])
 def test_the_schemas_for_editors_are_fresh(name: str) -> None:
     assert json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text()) == schemas()[name]
 
