@@ -4,7 +4,6 @@ In: a scenario. Out: a judgement of each of its expectations.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import zip_longest
 from typing import Final
 
 import msgspec
@@ -23,6 +22,10 @@ Values = Mapping[str, Wanted]
 _NOTHING: Final = "-"
 _TOLD: Final = ("root", "members", "state", "priority", "owner")
 """What is told of an incident that nobody expected."""
+_NAMES_MOST: Final = 10
+"""So many names on which both sides agree are listed."""
+_STRAYS_MOST: Final = 5
+"""So many incidents that nobody expected are told of one moment."""
 
 
 class Outcome(Word):
@@ -111,19 +114,20 @@ def _incidents_missed(expectation: Expectation, sight: Sight, names: _Names) -> 
     found = [_values_of(document, names) for document in sight.incidents]
     wanted = [_with_same_names(expected, names) for expected in expectation.incidents]
     pairs = _matched(wanted, found)
-    strays = [rank for rank in range(len(found)) if rank not in pairs.values()]
+    strays = [values for rank, values in enumerate(found) if rank not in pairs.values()]
     for rank, expected in enumerate(expectation.incidents):
         if rank in pairs:
             continue
-        nearest = min(strays, key=lambda stray: _differences(wanted[rank], found[stray]), default=None)
-        if nearest is None or _differences(wanted[rank], found[nearest]) == len(wanted[rank]):
-            yield expected.where, "this incident is expected and not there" + _side_by_side(wanted[rank], {})
+        nearest = _nearest(wanted[rank], strays)
+        if nearest is None:
+            yield expected.where, "this incident is expected and not there" + _alone(wanted[rank])
         else:
             strays.remove(nearest)
-            yield expected.where, "this incident is not as expected" + _side_by_side(wanted[rank], found[nearest])
-    for stray in strays:
-        told = {key: found[stray][key] for key in _TOLD}
-        yield expectation.where, "an incident is there that is not expected" + _side_by_side({}, told)
+            yield expected.where, "this incident is not as expected" + _side_by_side(wanted[rank], nearest)
+    for values in strays[:_STRAYS_MOST]:
+        yield expectation.where, "an incident is there that is not expected" + _alone({key: values[key] for key in _TOLD})
+    if len(strays) > _STRAYS_MOST:
+        yield expectation.where, f"{len(strays) - _STRAYS_MOST} more incidents are there that are not expected"
 
 
 def _values_of(document: IncidentDocument, names: _Names) -> Values:
@@ -153,6 +157,20 @@ def _matched(wanted: Sequence[Values], found: Sequence[Values]) -> dict[int, int
     for rank in range(len(wanted)):
         place(rank, set())
     return {rank: number for number, rank in taken_by.items()}
+
+
+def _nearest(wanted: Values, strays: Sequence[Values]) -> Values | None:
+    """Answer the incident that was most likely meant: of the same root or with a member in common, and with the fewest differences."""
+    root, members = wanted.get("root"), set(_listed(wanted.get("members")))
+    is_named = "root" in wanted or bool(members)
+    near = [
+        values for values in strays if not is_named or (root and root == values["root"]) or members.intersection(_listed(values["members"]))
+    ]
+    return min(near, key=lambda values: _differences(wanted, values), default=None)
+
+
+def _listed(value: Wanted) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()
 
 
 def _differences(wanted: Values, found: Values) -> int:
@@ -188,29 +206,46 @@ def _became(alert: AlertDocument | None, root_by_incident: Mapping[str, Wanted])
 
 
 def _side_by_side(wanted: Values, found: Values) -> str:
-    """Write a table of what was expected and what is, a key a row; rows that differ are marked. Where nothing was expected, all is new."""
+    """Write what was expected beside what is, a key a row and each name of a list on its own; rows that differ are marked."""
     rows = [("", "", "expected", "got")]
-    for key in wanted or found:
-        expected, got = _lines(wanted.get(key, ())), _lines(found.get(key, ()))
-        if key in ("members", "contributing", "blast_radius") and wanted and found:
-            expected, got = _aligned(expected, got)
-        for rank, (left, right) in enumerate(zip_longest(expected, got, fillvalue="")):
-            rows.append(("" if left == right else "!", key if rank == 0 else "", left or _NOTHING, right or _NOTHING))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "".join(["\n" + "  ".join([cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)]).rstrip() for row in rows])
+    for key, value in wanted.items():
+        lines = list(_aligned(value, found[key]) if isinstance(value, tuple) else [(_text(value), _text(found[key]))])
+        rows += [("" if left == right else "!", "" if rank else key, left, right) for rank, (left, right) in enumerate(lines)]
+    return _table(rows)
 
 
-def _aligned(expected: Sequence[str], got: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Put what both have beside each other, then what only one has."""
-    return (
-        [*expected, *["" for name in got if name not in expected]],
-        [*[name if name in got else "" for name in expected], *[name for name in got if name not in expected]],
-    )
+def _alone(values: Values) -> str:
+    """Write the values of an incident that is on one side alone."""
+    rows: list[tuple[str, ...]] = []
+    for key, value in values.items():
+        names = value[:_NAMES_MOST] if isinstance(value, tuple) else (_text(value),)
+        rows += [("", "" if rank else key, name) for rank, name in enumerate(names)]
+        if isinstance(value, tuple) and len(value) > _NAMES_MOST:
+            rows.append(("", "", f"… {len(value) - _NAMES_MOST} more"))
+    return _table(rows)
 
 
-def _lines(value: Wanted) -> list[str]:
-    if isinstance(value, tuple):
-        return list(value)
+def _aligned(wanted: Wanted, found: Wanted) -> Iterator[tuple[str, str]]:
+    """Yield names in pairs: those of both sides, the first of them one by one, then what only one side has."""
+    assert isinstance(wanted, tuple)
+    assert isinstance(found, tuple)
+    common = [name for name in wanted if name in found]
+    yield from [(name, name) for name in common[:_NAMES_MOST]]
+    if len(common) > _NAMES_MOST:
+        yield (f"… {len(common) - _NAMES_MOST} more",) * 2
+    yield from [(name, _NOTHING) for name in wanted if name not in found]
+    yield from [(_NOTHING, name) for name in found if name not in wanted]
+    if not wanted and not found:
+        yield _NOTHING, _NOTHING
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Write rows below each other with their columns in line."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "".join(["\n" + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows])
+
+
+def _text(value: Wanted) -> str:
     if isinstance(value, bool):
-        return ["yes" if value else "no"]
-    return ["none" if value is None else value]
+        return "true" if value else "false"
+    return "none" if value is None else str(value)
