@@ -28,7 +28,7 @@ from correlator.config.topology import TopologyCompiler
 from correlator.config.validate import validate
 from correlator.frames.control import Control
 from correlator.model.alert import Status
-from correlator.model.instant import Duration, Instant
+from correlator.model.instant import Duration, Instant, format_duration
 from correlator.model.rule import RuleSet
 from correlator.model.topology import NodeKind, Topology
 
@@ -263,16 +263,23 @@ class _Teller:
 
     def _selected(self, selectors: Sequence[str], at: Instant, place: Place) -> tuple[str, ...]:
         """Answer the names of all alerts that were said by then and that one of the selectors means."""
-        said = [alert for rank, alert in enumerate(self._named) if self._first_by_alert[rank] <= at]
         chosen: dict[str, None] = {}
         for rank, selector in enumerate(selectors):
-            found = [alert.name for alert in said if _is_meant(alert, selector)]
+            meant = {alert.name: self._first_by_alert[number] for number, alert in enumerate(self._named) if _is_meant(alert, selector)}
+            found = [name for name, first in meant.items() if first <= at]
             if not found:
-                spot = self._document.mark((*place, rank))
-                hint = self._suggester.hint(selector, {alert.short: None for alert in self._named})
-                self._findings.error(spot, f"'{selector}' is no alert that was said by then", hint=hint)
+                self._miss(selector, first=min(meant.values(), default=None), place=(*place, rank))
             chosen |= dict.fromkeys(found)
         return tuple(chosen)
+
+    def _miss(self, selector: str, *, first: Instant | None, place: Place) -> None:
+        """Record that a selector means no alert by then; `first` is when one that it means is said, None for never."""
+        where = self._document.mark(place)
+        if first is not None:
+            self._findings.error(where, f"'{selector}' is not said by then, but first at +{format_duration(first - START)}")
+            return
+        hint = self._suggester.hint(selector, {alert.short: None for alert in self._named})
+        self._findings.error(where, f"'{selector}' is no alert of this scenario", hint=hint)
 
     def _check_entity(self, name: str, place: Place) -> None:
         known = self._topology.node_by_name

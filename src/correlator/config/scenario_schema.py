@@ -68,6 +68,12 @@ def _incidents(value: object) -> object:
     return [] if value == "none" else value
 
 
+def _some(value: object) -> object:
+    if value is None or value == []:
+        raise mistake("must list at least one expectation")
+    return value
+
+
 def _or_none(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"const": "none"}, schema["anyOf"][0]]
 
@@ -193,4 +199,4 @@ class ScenarioFile(Section):
         default=MINUTE, description="How often sources say again what lasts."
     )
     inputs: Annotated[tuple[InputSection, ...], BeforeValidator(unlisted)] = Field(default=(), description="What is said, in any order.")
-    expect: Annotated[tuple[ExpectationSection, ...], Field(min_length=1)] = Field(description="What is to come of it, in any order.")
+    expect: Annotated[tuple[ExpectationSection, ...], BeforeValidator(_some)] = Field(description="What is to come of it, in any order.")

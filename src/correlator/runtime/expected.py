@@ -115,10 +115,10 @@ def _incidents_missed(expectation: Expectation, sight: Sight, names: _Names) -> 
     wanted = [_with_same_names(expected, names) for expected in expectation.incidents]
     pairs = _matched(wanted, found)
     strays = [values for rank, values in enumerate(found) if rank not in pairs.values()]
-    for rank, expected in enumerate(expectation.incidents):
-        if rank in pairs:
-            continue
-        nearest = _nearest(wanted[rank], strays)
+    missing = [rank for rank in range(len(wanted)) if rank not in pairs]
+    for rank in missing:
+        expected = expectation.incidents[rank]
+        nearest = strays[0] if len(missing) == len(strays) == 1 else _nearest(wanted[rank], strays)
         if nearest is None:
             yield expected.where, "this incident is expected and not there" + _alone(wanted[rank])
         else:
