@@ -68,3 +68,10 @@ def test_every_file_tells_a_story() -> None:
 def test_few_gaps_are_known() -> None:
     gaps = [expectation.known_gap for path in FILES for expectation in scenario_of(path).expectations if expectation.known_gap]
     assert len(gaps) <= GAPS_MOST
+
+
+def test_the_example_of_the_documentation_comes_out_as_it_says(tmp_path: Path) -> None:
+    page = (HERE.parents[1] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    path = tmp_path / "example.yaml"
+    path.write_text(page.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    assert [judgement.text for judgement in judge(scenario_of(path))] == ["", "", ""]
