@@ -106,6 +106,14 @@ def test_topology_and_rules_may_be_paths_seen_from_the_file(tmp_path: Path) -> N
     assert ([node.name for node in control.topology.nodes], control.rules.grouping.settle) == (["db"], 5 * MINUTE)
 
 
+def test_a_rule_for_a_service_that_the_topology_lacks_is_warned_of() -> None:
+    text = "title: t\ntopology: {services: {db: }}\nrules: {alerts: [{name: r, match: service=dbb}]}\n" + EXPECT
+    Path("s.yaml").write_text(text, encoding="utf-8")
+    assert [str(problem) for problem in load_scenario("s.yaml")[1]] == [
+        "s.yaml:3:35: warning: alert rule 'r' names the service 'dbb', which no topology has (did you mean 'db'?)"
+    ]
+
+
 def test_a_scenario_names_the_warnings_of_its_topology() -> None:
     Path("s.yaml").write_text("title: t\ntopology: {services: {a: {depends_on: [a]}}}\n" + EXPECT, encoding="utf-8")
     assert [str(problem) for problem in load_scenario("s.yaml")[1]] == ["s.yaml:2:40: warning: 'a' depends on itself; the edge is left out"]
@@ -220,6 +228,10 @@ FILES = {
         f"title: t\nexpects: []\n{EXPECT}",
         ["s.yaml:2:1: error: unknown key 'expects' (did you mean 'expect'?)"],
     ),
+    "a number for a topology": (
+        f"title: t\ntopology: 12\n{EXPECT}",
+        ["s.yaml:2:11: error: topology must be a mapping as in its own file, or the path of one, not the number 12"],
+    ),
     "no expectation": ("title: t\nexpect: []", ["s.yaml:2:9: error: expect must list at least one expectation"]),
     "mistakes everywhere": (
         f"title: t\ntopology: {{services: {{a: {{tear: 1}}}}}}\nrules: {{grouping: {{hop: 1}}}}\ninputs: [{{at: soon}}]\n{EXPECT}",
@@ -232,7 +244,7 @@ FILES = {
             ),
         ],
     ),
-    "a path to nothing": (f"title: t\nrules: nowhere\n{EXPECT}", ["s.yaml:2:8: error: rules: no such file or folder: nowhere"]),
+    "a path to nothing": (f"title: t\nrules: nowhere\n{EXPECT}", ["s.yaml:2:8: error: no such file or folder: nowhere"]),
     "a topology for rules": (
         f"title: t\nrules: t.yaml\n{EXPECT}",
         ["t.yaml:1:1: error: 'services' is of a topology; rules are expected here"],

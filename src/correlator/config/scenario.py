@@ -1,10 +1,10 @@
 """Scenario files to scenarios: a story told in events, with rules, topology, and what is expected at which moments."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -41,6 +41,8 @@ EVENTS_LIMIT: Final = 100_000
 _LABEL_BY_KIND: Final = {NodeKind.INSTANCE: "pod", NodeKind.HOST: "host"}
 _ENTITIES: Final = ("root", "contributing", "blast_radius")
 """The keys of an expected incident that name entities."""
+
+_Loaded = TypeVar("_Loaded", RuleSet, Topology)
 
 Wanted = str | bool | tuple[str, ...] | None
 """What is expected of one key of a document; None: that there is none."""
@@ -108,7 +110,8 @@ def load_scenario(path: str) -> tuple[Scenario, list[Problem]]:
     if document is None:
         raise ConfigError(findings.problems())
     checked = validate(document, ScenarioFile, findings=findings, suggester=suggester)
-    control = Control(_rules(document, findings, suggester), _topology(document, findings, suggester))
+    topology = _topology(document, findings, suggester)
+    control = Control(_rules(document, topology, findings=findings, suggester=suggester), topology)
     told = checked.model
     scenario = None
     if isinstance(told, ScenarioFile) and not findings.has_errors:
@@ -120,50 +123,40 @@ def load_scenario(path: str) -> tuple[Scenario, list[Problem]]:
 
 def _topology(document: Document, findings: Findings, suggester: Suggester) -> Topology:
     part = document.part("topology")
-    path = _path_in(part, findings, key="topology")
-    if path is not None:
-        try:
-            topology, warnings = load_topology([path])
-        except ConfigError as error:
-            topology, warnings = Topology(), list(error.problems)
-        _pass_on(warnings, findings)
-        return topology
-    if part.root is None or isinstance(part.root, str):
+    if isinstance(part.root, str):
+        return _at_path(part, load_topology, findings=findings) or Topology()
+    if not isinstance(part.root, dict):
         return Topology()
     checked = validate(part, TopologyFile, findings=findings, suggester=suggester)
     return TopologyCompiler([checked], findings=findings, suggester=suggester).compile()
 
 
-def _rules(document: Document, findings: Findings, suggester: Suggester) -> RuleSet:
+def _rules(document: Document, topology: Topology, *, findings: Findings, suggester: Suggester) -> RuleSet:
     part = document.part("rules")
-    path = _path_in(part, findings, key="rules")
-    if path is not None:
-        try:
-            rules, warnings = load_rules([path])
-        except ConfigError as error:
-            rules, warnings = RuleSet(), list(error.problems)
-        _pass_on(warnings, findings)
-        return rules
-    if part.root is None or isinstance(part.root, str):
+    if isinstance(part.root, str):
+        return _at_path(part, load_rules, findings=findings) or RuleSet()
+    if not isinstance(part.root, dict):
         return RuleSet()
-    checked = validate(part, RulesFile, findings=findings, suggester=suggester)
-    return RulesCompiler([checked], findings=findings).compile()
+    compiler = RulesCompiler([validate(part, RulesFile, findings=findings, suggester=suggester)], findings=findings)
+    rules = compiler.compile()
+    if not findings.has_errors:
+        compiler.check_services(topology, suggester)
+    return rules
 
 
-def _path_in(part: Document, findings: Findings, *, key: str) -> str | None:
-    """Answer the path that stands in place of what it holds, seen from the scenario's folder; None where there is none."""
-    if not isinstance(part.root, str):
+def _at_path(part: Document, load: Callable[[Sequence[str]], tuple[_Loaded, list[Problem]]], *, findings: Findings) -> _Loaded | None:
+    """Load what a path in place of it names, seen from the scenario's folder; None where that is no use, and the reasons are recorded."""
+    path = Path(part.file).parent / str(part.root)
+    if not path.exists():
+        findings.error(part.mark(), f"no such file or folder: {path}")
         return None
-    path = Path(part.file).parent / part.root
-    if path.exists():
-        return str(path)
-    findings.error(part.mark(), f"{key}: no such file or folder: {path}")
-    return None
-
-
-def _pass_on(problems: Sequence[Problem], findings: Findings) -> None:
+    try:
+        loaded, problems = load([str(path)])
+    except ConfigError as error:
+        loaded, problems = None, list(error.problems)
     for problem in problems:
         findings.add(problem)
+    return loaded
 
 
 class _Teller:

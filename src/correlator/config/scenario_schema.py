@@ -68,6 +68,12 @@ def _incidents(value: object) -> object:
     return [] if value == "none" else value
 
 
+def _in_place(value: object) -> object:
+    if not isinstance(value, dict | str | None):
+        raise mistake(f"must be a mapping as in its own file, or the path of one, not {shown(value)}")
+    return value
+
+
 def _some(value: object) -> object:
     if value is None or value == []:
         raise mistake("must list at least one expectation")
@@ -79,7 +85,7 @@ def _or_none(schema: dict[str, Any]) -> None:
 
 
 _ONE_OR_MORE_SCHEMA: Final = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
-_IN_PLACE_SCHEMA: Final = WithJsonSchema({"type": ["string", "object"]})
+InPlace = Annotated[object, BeforeValidator(_in_place), WithJsonSchema({"type": ["string", "object"]})]
 Moment = Annotated[Duration, BeforeValidator(_moment), WithJsonSchema({"anyOf": [{"type": "string"}, {"const": 0}]})]
 OneOrMore = Annotated[tuple[Name, ...], BeforeValidator(_one_or_more), _ONE_OR_MORE_SCHEMA]
 Alerts = Annotated[tuple[Annotated[Name, AfterValidator(_alert)], ...], BeforeValidator(_one_or_more), _ONE_OR_MORE_SCHEMA]
@@ -188,10 +194,10 @@ class ScenarioFile(Section):
 
     title: Name = Field(description="What happens, on one line.")
     story: Annotated[str, Field(strict=True)] = Field(default="", description="What happens, in a sentence or two.")
-    topology: Annotated[object, _IN_PLACE_SCHEMA] = Field(
+    topology: InPlace = Field(
         default=None, description="A topology as in its own file, or the path of a file or folder, seen from this file."
     )
-    rules: Annotated[object, _IN_PLACE_SCHEMA] = Field(
+    rules: InPlace = Field(
         default=None,
         description="Rules as in their own file, or the path of a file or folder, seen from this file; the defaults when left out.",
     )
