@@ -138,6 +138,10 @@ INPUTS = {
         "{at: +0s, firing: db/}",
         "4:21: error: inputs[0].firing[0] must be an alert such as checkout/HighErrorRate, or its name alone, not the text 'db/'",
     ),
+    "a NUL in a label": (
+        '{at: +0s, firing: db/A, labels: {pod: "a\\0"}}',
+        "4:41: error: inputs[0].labels.pod[0] holds a character that cannot be seen: 'a\\x00'",
+    ),
     "two ends": (
         "{at: +0s, firing: db/A, until: +1m, resolves: +1m}",
         "4:3: error: inputs[0] has both 'resolves' and 'until'; keep 'resolves' where the end is said, 'until' where it is not",

@@ -15,6 +15,8 @@ from correlator.model.instant import DAY, HOUR, MINUTE, SECOND, Duration, parse_
 NOON: Final = 12 * HOUR
 TIMES_MOST: Final = 1_000
 """How often an input may happen; a thousand flaps are a day of one a minute and a half."""
+LABELS_MOST: Final = 50
+"""Far below what an event may have, so that none is refused."""
 
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d):([0-5]\d)", re.ASCII)
 _MOMENT_SHAPE: Final = "must be a distance from the start such as +30s, or a time of day such as 12:00:30"
@@ -44,6 +46,12 @@ def _distance(value: str) -> Duration:
 
 def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def _visible(text: str) -> str:
+    if not text.isprintable():
+        raise mistake(f"holds a character that cannot be seen: {text!r}")
+    return text
 
 
 def _alert(text: str) -> str:
@@ -87,8 +95,9 @@ def _or_none(schema: dict[str, Any]) -> None:
 _ONE_OR_MORE_SCHEMA: Final = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
 InPlace = Annotated[object, BeforeValidator(_in_place), WithJsonSchema({"type": ["string", "object"]})]
 Moment = Annotated[Duration, BeforeValidator(_moment), WithJsonSchema({"anyOf": [{"type": "string"}, {"const": 0}]})]
-OneOrMore = Annotated[tuple[Name, ...], BeforeValidator(_one_or_more), _ONE_OR_MORE_SCHEMA]
-Alerts = Annotated[tuple[Annotated[Name, AfterValidator(_alert)], ...], BeforeValidator(_one_or_more), _ONE_OR_MORE_SCHEMA]
+Visible = Annotated[Name, AfterValidator(_visible)]
+OneOrMore = Annotated[tuple[Visible, ...], BeforeValidator(_one_or_more), _ONE_OR_MORE_SCHEMA]
+Alerts = Annotated[tuple[Annotated[Visible, AfterValidator(_alert)], ...], BeforeValidator(_one_or_more), _ONE_OR_MORE_SCHEMA]
 Selectors = Annotated[tuple[Annotated[Name, AfterValidator(_selector)], ...], BeforeValidator(_one_or_more), _ONE_OR_MORE_SCHEMA]
 
 
@@ -98,8 +107,10 @@ class InputSection(Section):
     at: Moment = Field(description="When it was so: `+30s` after the start, or `12:00:30`; every scenario starts at 12:00:00.")
     firing: Alerts = Field(default=(), description="The alerts that fire: `checkout/HighErrorRate`, one or a list.")
     resolved: Alerts = Field(default=(), description="The alerts that are over.")
-    severity: Name | None = Field(default=None, description="The label `severity`.")
-    labels: dict[Name, OneOrMore] = Field(default={}, description="Further labels. A list of values stands for an alert with each of them.")
+    severity: Visible | None = Field(default=None, description="The label `severity`.")
+    labels: dict[Visible, OneOrMore] = Field(
+        default={}, max_length=LABELS_MOST, description="Further labels. A list of values stands for an alert with each of them."
+    )
     resolves: Moment | None = Field(default=None, description="When it is said to be over; until then it is said again and again.")
     until: Moment | None = Field(default=None, description="Until when it is said again and again; that it is over is never said.")
     every: Annotated[Duration, BeforeValidator(Between(SECOND, DAY)), durations_as_text] | None = Field(
