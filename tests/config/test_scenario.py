@@ -119,6 +119,7 @@ def test_a_scenario_names_the_warnings_of_its_topology() -> None:
     assert [str(problem) for problem in load_scenario("s.yaml")[1]] == ["s.yaml:2:40: warning: 'a' depends on itself; the edge is left out"]
 
 
+MANY = ", ".join(f"v{number}" for number in range(1_000))
 INPUTS = {
     "an unknown key": ("{at: +0s, firin: db/A}", "4:13: error: unknown key 'firin' in inputs[0] (did you mean 'firing'?)"),
     "a bare number": (
@@ -159,6 +160,10 @@ INPUTS = {
     "too many events": (
         "{at: +0s, firing: db/A, every: 1s, until: +2d}",
         "4:3: error: more than 100000 events; say it less often",
+    ),
+    "far too many alerts": (
+        f"{{at: +0s, firing: db/A, labels: {{a: [{MANY}], b: [{MANY}], c: [{MANY}], d: [{MANY}]}}}}",
+        "4:3: error: more than 200 alerts, and an incident's document lists no more",
     ),
     "too many alerts": (
         f"{{at: +0s, firing: db/A, labels: {{pod: [{', '.join(f'p{number}' for number in range(201))}]}}}}",
@@ -263,6 +268,13 @@ def test_mistakes_in_a_file_are_told_at_once_in_these_words(text: str, expected:
     with pytest.raises(ConfigError) as caught:
         load_scenario("s.yaml")
     assert [str(problem) for problem in caught.value.problems] == expected
+
+
+def test_too_many_alerts_of_several_inputs_are_told_once_where_the_limit_is_passed() -> None:
+    values = [", ".join(f"p{number}" for number in range(first, first + 150)) for first in (0, 150, 300)]
+    with pytest.raises(ConfigError) as caught:
+        a_scenario(*[f"{{at: +0s, firing: db/A, labels: {{pod: [{listed}]}}}}" for listed in values])
+    assert str(caught.value) == "s.yaml:5:3: error: more than 200 alerts, and an incident's document lists no more"
 
 
 def test_a_file_that_is_not_there_is_told() -> None:

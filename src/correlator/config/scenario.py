@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -38,6 +39,7 @@ ALERTS_LIMIT: Final = 200
 """Alerts of one scenario: as many as an incident's document lists, so that its members can be compared."""
 EVENTS_LIMIT: Final = 100_000
 
+_TOO_MANY_ALERTS: Final = f"more than {ALERTS_LIMIT} alerts, and an incident's document lists no more"
 _LABEL_BY_KIND: Final = {NodeKind.INSTANCE: "pod", NodeKind.HOST: "host"}
 _ENTITIES: Final = ("root", "contributing", "blast_radius")
 """The keys of an expected incident that name entities."""
@@ -194,9 +196,11 @@ class _Teller:
     # What is said
 
     def _take(self, section: InputSection, every: Duration, *, place: Place) -> None:
-        alerts = [
-            self._rank_of(labels, short) for short in section.firing or section.resolved for labels in self._labels_of(section, short)
-        ]
+        names, known = section.firing or section.resolved, len(self._alerts)
+        if len(names) * prod(map(len, section.labels.values())) > ALERTS_LIMIT:
+            self._findings.error(self._document.mark(place), _TOO_MANY_ALERTS)
+            return
+        alerts = [self._rank_of(labels, short) for short in names for labels in self._labels_of(section, short)]
         for at, status in _moments(section, every):
             for alert in alerts:
                 for source in section.source or (None,):
@@ -204,8 +208,8 @@ class _Teller:
             if len(self._sayings) > EVENTS_LIMIT:
                 self._findings.error(self._document.mark(place), f"more than {EVENTS_LIMIT} events; say it less often")
                 return
-        if len(self._alerts) > ALERTS_LIMIT:
-            self._findings.error(self._document.mark(place), f"more than {ALERTS_LIMIT} alerts, and an incident's document lists no more")
+        if known <= ALERTS_LIMIT < len(self._alerts):
+            self._findings.error(self._document.mark(place), _TOO_MANY_ALERTS)
 
     def _labels_of(self, section: InputSection, short: str) -> Iterator[dict[str, str]]:
         """Yield the labels of every alert that one name stands for: one for each choice of the labels' values."""
