@@ -116,6 +116,7 @@ def test_a_grouper_rebuilt_in_any_order_places_alike(hits: list[tuple[int, str, 
     grouper = Grouper(SHOP, Grouping())
     for number, name, second, alerts in hits:
         grouper.add(incidents[number], _struck(incidents[number], name, at(f"{second}s"), alerts=alerts))
+        grouper.place(entity, incidents[number].scope, at(f"{second}s"))  # what it remembers of this must not outlive the next hit
     for number in dict.fromkeys(gone):
         incidents[number].state = IncidentState.CLOSED
         grouper.remove(incidents[number])
@@ -138,6 +139,18 @@ def test_what_explains_an_alert_is_where_it_is_placed(hits: list[tuple[int, str,
     assert explained in (None, grouper.place(entity, (), at(f"{second}s")).incident)
     if explained is None:
         assert not group._is_explained(grouper._declared(entity, (), at(f"{second}s")) if hits else {})  # noqa: SLF001 - the long way
+
+
+@given(hits=st.lists(HITS, max_size=25), entity=ENTITIES, second=st.integers(0, 300))
+def test_an_alert_is_placed_as_if_all_incidents_were_weighed(hits: list[tuple[int, str, int, int]], entity: str, second: int) -> None:
+    incidents = [Incident(f"i{number}", (), IncidentState.OPEN, opened=at(f"{number}s")) for number in range(3)]
+    grouper = Grouper(SHOP, Grouping())
+    for number, name, onset, alerts in hits:
+        grouper.add(incidents[number % 3], _struck(incidents[number % 3], name, at(f"{onset}s"), alerts=alerts))
+    cases = grouper._declared(entity, (), at(f"{second}s")) if hits else {}  # noqa: SLF001 - the long way
+    if hits and not group._is_explained(cases):  # noqa: SLF001
+        grouper._add_undeclared(cases, (), entity, at=at(f"{second}s"))  # noqa: SLF001
+    assert _shown(grouper.place(entity, (), at(f"{second}s"))) == _shown(group._best(cases))  # noqa: SLF001
 
 
 def _struck(incident: Incident, entity: str, onset: Instant, *, alerts: int) -> Hit:
