@@ -134,8 +134,12 @@ def test_a_ring_of_dependencies_has_levels() -> None:
     assert set(levels_of(a_graph("a>b", "b>c", "c>a", "c>d", "a>a"))) == {"a", "b", "c", "d"}
 
 
-@given(entity=st.sampled_from("abcd"), other=st.sampled_from("abcd"), gap=st.integers(-400_000, 400_000), alerts=st.integers(1, 6))
-def test_hits_are_scored_together_as_each_one_is_alone(entity: str, other: str, gap: int, alerts: int) -> None:
+ENTITY = st.sampled_from("abcd")
+
+
+@given(ends=st.tuples(ENTITY, ENTITY), gap=st.integers(-400_000, 400_000), alerts=st.integers(1, 6))
+def test_hits_are_scored_together_as_each_one_is_alone(ends: tuple[str, str], gap: int, alerts: int) -> None:
+    entity, other = ends
     reach = reaches_from(CHAIN, entity, hops=3)[other]
     chance = same_score(gap) if entity == other else spread_score(reach, gap)
     assert scores_of([(reach, Hit(other, 1_000_000, 1_000_000, "Down", b"f", alerts))], 1_000_000 + gap) == [chance * weight_of(alerts)]
