@@ -7,7 +7,7 @@ What exists at the start never dies, and what comes later is freed by reference 
 import gc
 from typing import Final
 
-YOUNG: Final = 50_000
+YOUNG: Final = 200_000
 """Objects made, less those freed, before the youngest are walked (CPython's own: 700)."""
 MIDDLE: Final = 50
 OLD: Final = 1_000
