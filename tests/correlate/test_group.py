@@ -105,6 +105,17 @@ def test_nothing_is_left_when_all_incidents_are_gone() -> None:
     assert (grouper._places, grouper._onsets) == ({}, {})  # noqa: SLF001 - the memory under test
 
 
+def test_what_is_remembered_of_surroundings_is_bounded_though_splits_come_and_go() -> None:
+    grouper = Grouper(SHOP, Grouping())
+    for number in range(3 * group.LOOKS_MOST):
+        incident = an_incident(f"i{number}")
+        incident.scope = (f"split-{number}",)
+        grouper.add(incident, incident.hits["db"])
+        assert grouper.place("cart", incident.scope, at("20s")).incident is incident
+        grouper.remove(incident)
+    assert sum(map(len, grouper._seers.values())) <= group.LOOKS_MOST * len(grouper.reaches_of("cart"))  # noqa: SLF001 - the memory under test
+
+
 ENTITIES = st.sampled_from(("web", "cart", "payments", "db", "mail", "?odd"))
 HITS = st.tuples(st.integers(0, 5), ENTITIES, st.integers(0, 240), st.integers(1, 5))
 

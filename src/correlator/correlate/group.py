@@ -36,6 +36,8 @@ SCAN_MOST: Final = 64
 """Only this many of the newest hits of a scope are weighed where no path is declared."""
 REMEMBERED_MOST: Final = 5_000
 """The surroundings of this many entities are remembered; then they are found anew."""
+LOOKS_MOST: Final = 1_000
+"""After so many looks around, what was seen near is forgotten and found anew: this many places have been looked at, at most."""
 _EXPLAINED: Final = 1e-3
 """A declared cause at least this likely makes the search for an undeclared one needless."""
 
@@ -67,7 +69,8 @@ class _Near(msgspec.Struct, frozen=True, gc=False):
     own: Hit | None = None
 
 
-_NOTHING_NEAR: Final = _Near([], [])
+_NOT_LOOKED: Final = _Near([], [])
+"""Stands for what is near to an entity that reaches too many."""
 _Place = tuple[tuple[str, ...], str]
 """An entity in one copy of the graph."""
 _Places = dict[str, dict[str, tuple[Incident, Hit]]]
@@ -109,7 +112,8 @@ class Grouper:
         self._onsets: dict[tuple[str, ...], _Onsets] = {}
         self._reaches: dict[str, tuple[dict[str, Reach], tuple[Duration, Duration]]] = {}
         self._near: dict[_Place, _Near] = {}
-        self._near_by_seen: dict[_Place, dict[_Place, None]] = {}
+        self._seers: dict[_Place, list[_Place]] = {}
+        self._looks = 0
         self._levels = levels_of(topology)
 
     def add(self, incident: Incident, hit: Hit) -> None:
@@ -162,19 +166,19 @@ class Grouper:
     def _look_around(self, entity: str, scope: tuple[str, ...]) -> _Near:
         places, reaches = self._places[scope], self.reaches_of(entity)
         if len(reaches) > SCAN_MOST:
-            return _NOTHING_NEAR
-        if len(self._near) >= REMEMBERED_MOST:
-            self._near.clear()
-            self._near_by_seen.clear()
+            return _NOT_LOOKED
+        self._looks += 1
+        if self._looks > LOOKS_MOST:  # counts what is remembered of who reaches a place, which outlives what is near
+            self._near, self._seers, self._looks = {}, {}, 1
         near = _near([(reach, *found) for name, reach in reaches.items() if name in places for found in places[name].values()])
         for name in reaches:
-            self._near_by_seen.setdefault((scope, name), {})[scope, entity] = None
+            self._seers.setdefault((scope, name), []).append((scope, entity))
         self._near[scope, entity] = near
         return near
 
     def _overlook(self, place: _Place) -> None:
         """Forget what was near to whoever reaches a place: a hit came there, moved or went."""
-        for seer in self._near_by_seen.pop(place, ()):
+        for seer in self._seers.pop(place, ()):
             self._near.pop(seer, None)
 
     def place(self, entity: str, scope: tuple[str, ...], at: Instant) -> Placement:
@@ -200,6 +204,8 @@ class Grouper:
             is_likely = same_score(at - near.own.last) * weight_of(near.own.alerts) >= _EXPLAINED
             if is_likely:
                 return near.only
+        if not near.hits and near is not _NOT_LOOKED:
+            return None
         cases = self._declared(entity, scope, at)
         return _best(cases).incident if _is_explained(cases) else None
 
