@@ -108,12 +108,12 @@ def test_nothing_is_left_when_all_incidents_are_gone() -> None:
 def test_what_is_remembered_of_surroundings_is_bounded_though_splits_come_and_go() -> None:
     grouper = Grouper(SHOP, Grouping())
     for number in range(3 * group.LOOKS_MOST):
-        incident = an_incident(f"i{number}")
+        incident = an_incident(f"i{number}", alerts=group.BUSY_FROM)
         incident.scope = (f"split-{number}",)
         grouper.add(incident, incident.hits["db"])
-        assert grouper.place("cart", incident.scope, at("20s")).incident is incident
+        assert grouper.place("db", incident.scope, at("20s")).incident is incident
         grouper.remove(incident)
-    assert sum(map(len, grouper._seers.values())) <= group.LOOKS_MOST * len(grouper.reaches_of("cart"))  # noqa: SLF001 - the memory under test
+    assert sum(map(len, grouper._seers.values())) <= group.LOOKS_MOST * len(grouper.reaches_of("db"))  # noqa: SLF001 - the memory under test
 
 
 ENTITIES = st.sampled_from(("web", "cart", "payments", "db", "mail", "?odd"))

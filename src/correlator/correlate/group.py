@@ -36,6 +36,8 @@ SCAN_MOST: Final = 64
 """Only this many of the newest hits of a scope are weighed where no path is declared."""
 REMEMBERED_MOST: Final = 5_000
 """The surroundings of this many entities are remembered; then they are found anew."""
+BUSY_FROM: Final = 8
+"""With so many alerts an entity is likely to show more: what lies near it is remembered."""
 LOOKS_MOST: Final = 1_000
 """After so many looks around, what was seen near is forgotten and found anew: this many places have been looked at, at most."""
 _EXPLAINED: Final = 1e-3
@@ -56,21 +58,20 @@ _SAME = Relation.SAME
 _CHANCE: Final = (-NEW_FAULT, 0, b"", "")
 """What a case must rank below: by the sum of its scores, negative, when its incident began, that one's first member, and its id."""
 
-_Found = tuple[Reach, Hit]
-"""A hit, and how it lies to the entity that asks."""
+_Found = tuple[Reach, Incident, Hit]
+"""A hit of an incident, and how it lies to the entity that asks."""
 
 
 class _Near(msgspec.Struct, frozen=True, gc=False):
-    """The hits within reach of an entity, each with its incident; the incident that has them all, if one does, and its hit right there."""
+    """The hits within reach of an entity, its own among them, if one incident has them all."""
 
-    hits: list[_Found]
-    incidents: list[Incident]
+    hits: list[tuple[Reach, Hit]]
     only: Incident | None = None
     own: Hit | None = None
 
 
-_NOT_LOOKED: Final = _Near([], [])
-"""Stands for what is near to an entity that reaches too many."""
+_NOT_LOOKED: Final = _Near([])
+"""Stands for what is near to an entity that shows little or reaches too many."""
 _Place = tuple[tuple[str, ...], str]
 """An entity in one copy of the graph."""
 _Places = dict[str, dict[str, tuple[Incident, Hit]]]
@@ -159,20 +160,29 @@ class Grouper:
         return known
 
     def _near_of(self, entity: str, scope: tuple[str, ...]) -> _Near:
-        """Answer the hits within reach of an entity that reaches few; found anew when one of them came or went, not for each alert."""
+        """Answer the hits within reach of an entity that shows alert after alert and reaches few; `_NOT_LOOKED` for any other.
+
+        They are found anew when one of them came or went, not for each alert: with few alerts between, that would cost more than it saves.
+        """
+        here = self._places[scope].get(entity, _NOWHERE)
+        if len(here) != 1:
+            return _NOT_LOOKED
+        [(_, hit)] = here.values()
+        if hit.alerts < BUSY_FROM:
+            return _NOT_LOOKED
         near = self._near.get((scope, entity))
         return near if near is not None else self._look_around(entity, scope)
 
     def _look_around(self, entity: str, scope: tuple[str, ...]) -> _Near:
         places, reaches = self._places[scope], self.reaches_of(entity)
-        if len(reaches) > SCAN_MOST:
-            return _NOT_LOOKED
         self._looks += 1
         if self._looks > LOOKS_MOST:  # counts what is remembered of who reaches a place, which outlives what is near
             self._near, self._seers, self._looks = {}, {}, 1
-        near = _near([(reach, *found) for name, reach in reaches.items() if name in places for found in places[name].values()])
-        for name in reaches:
-            self._seers.setdefault((scope, name), []).append((scope, entity))
+        near = _NOT_LOOKED
+        if len(reaches) <= SCAN_MOST:
+            near = _near([(reach, *found) for name, reach in reaches.items() if name in places for found in places[name].values()])
+            for name in reaches:
+                self._seers.setdefault((scope, name), []).append((scope, entity))
         self._near[scope, entity] = near
         return near
 
@@ -204,8 +214,6 @@ class Grouper:
             is_likely = same_score(at - near.own.last) * weight_of(near.own.alerts) >= _EXPLAINED
             if is_likely:
                 return near.only
-        if not near.hits and near is not _NOT_LOOKED:
-            return None
         cases = self._declared(entity, scope, at)
         return _best(cases).incident if _is_explained(cases) else None
 
@@ -240,9 +248,9 @@ class Grouper:
 
     def _declared(self, entity: str, scope: tuple[str, ...], at: Instant) -> _Cases:
         """Weigh hits at the entity itself and where the graph leads: of all hits of the scope, those whose time could fit."""
-        near, cases = self._near_at(entity, scope, at), _Cases()
-        scored = zip(scores_of(near.hits, at), near.incidents, [hit for _, hit in near.hits], strict=True)
-        self._weigh(scored, cases, at)
+        found, cases = self._hits_near(entity, scope, at), _Cases()
+        scores = scores_of([(reach, hit) for reach, _, hit in found], at)
+        self._weigh([(score, incident, hit) for score, (_, incident, hit) in zip(scores, found, strict=True)], cases, at)
         return cases
 
     def _add_undeclared(self, cases: _Cases, scope: tuple[str, ...], entity: str, *, at: Instant) -> None:
@@ -257,18 +265,17 @@ class Grouper:
                 scored.append((spread_score(reach, at - onset) * weight_of(hit.alerts), incident, hit))
         self._weigh(scored, cases, at)
 
-    def _near_at(self, entity: str, scope: tuple[str, ...], at: Instant) -> _Near:
+    def _hits_near(self, entity: str, scope: tuple[str, ...], at: Instant) -> list[_Found]:
         """Answer the hits at an entity and within its reach; where that is shorter than asking each, only those whose time could fit."""
         places, (reaches, (low, high)) = self._places[scope], self._reaches_and_window_of(entity)
-        if len(reaches) <= SCAN_MOST:
-            return self._near_of(entity, scope)
-        hits = self._onsets[scope].hits
-        low, high = bisect_left(hits, (at - high, "", "")), bisect_left(hits, (at - low + 1, "", ""))
-        if high - low > len(reaches):
-            return _near([(reach, *found) for name, reach in reaches.items() if name in places for found in places[name].values()])
-        others = [(name, identifier) for _, name, identifier in hits[low:high] if name in reaches and name != entity]
-        own = [(reaches[entity], *found) for found in places.get(entity, _NOWHERE).values()]
-        return _near([*own, *[(reaches[name], *places[name][identifier]) for name, identifier in others]])
+        if len(reaches) > SCAN_MOST:
+            hits = self._onsets[scope].hits
+            low, high = bisect_left(hits, (at - high, "", "")), bisect_left(hits, (at - low + 1, "", ""))
+            if high - low <= len(reaches):
+                others = [(name, identifier) for _, name, identifier in hits[low:high] if name in reaches and name != entity]
+                own = [(reaches[entity], *found) for found in places.get(entity, _NOWHERE).values()]
+                return [*own, *[(reaches[name], *places[name][identifier]) for name, identifier in others]]
+        return [(reach, *found) for name, reach in reaches.items() if name in places for found in places[name].values()]
 
     def _weigh(self, scored: Iterable[_Scored], cases: _Cases, at: Instant) -> None:
         """Add what hits say to the cases of their incidents, as far as these may still be joined."""
@@ -296,13 +303,11 @@ class Grouper:
         return tuple(reversed(path))
 
 
-def _near(found: list[tuple[Reach, Incident, Hit]]) -> _Near:
-    """Sort out what was found within reach."""
-    hits, incidents = [(reach, hit) for reach, _, hit in found], [incident for _, incident, _ in found]
-    if len({incident.id for incident in incidents}) != 1:
-        return _Near(hits, incidents)
-    own = [hit for reach, hit in hits if reach.relation is _SAME]
-    return _Near(hits, incidents, incidents[0], own[0] if own else None)
+def _near(found: list[_Found]) -> _Near:
+    """Sort out what was found within reach of an entity that has hits itself."""
+    if len({incident.id for _, incident, _ in found}) > 1:
+        return _NOT_LOOKED
+    return _Near([(reach, hit) for reach, _, hit in found], *found[0][1:])  # its own comes first
 
 
 def _is_explained(cases: _Cases) -> bool:
