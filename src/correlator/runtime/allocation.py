@@ -11,7 +11,7 @@ import ctypes
 import gc
 from typing import Final
 
-YOUNG: Final = 50_000
+YOUNG: Final = 200_000
 """Objects made, less those freed, before the youngest are walked (CPython's own: 700)."""
 MIDDLE: Final = 50
 OLD: Final = 1_000
