@@ -22,7 +22,9 @@ from correlator.runtime.replay import BATCH_RECORDS, Replay, ReplaySummary
 @click.option("--topology", multiple=True, metavar="PATH", help="Topology: a file or folder, or several; `topologies` here when left out.")
 @click.option("--rules", multiple=True, metavar="PATH", help="Rules: a file or folder, or several; `rules` here when left out.")
 @click.option("--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder for the results.")
-@click.option("--decisions", is_flag=True, help="Write decisions.jsonl and control.json too, for `explain` and `graph`; costs a tenth more.")
+@click.option(
+    "--decisions", is_flag=True, help="Write decisions.jsonl and control.json too, for `explain` and `graph`; costs a tenth more."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON line.")
 def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[str], out: Path, decisions: bool, as_json: bool) -> None:
     """Replay EVENTS (JSON lines or one document; - for standard input) and write what they come to.
