@@ -3,7 +3,7 @@
 from io import BytesIO
 from itertools import pairwise
 from math import hypot
-from typing import Final
+from typing import Final, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -17,7 +17,7 @@ _FINER: Final = 2
 """Drawn so much larger and then reduced: that makes lines smooth."""
 _PIXELS_MOST: Final = 120_000_000
 _FONT_BY_WEIGHT: Final = {False: "DejaVuSansMono.ttf", True: "DejaVuSansMono-Bold.ttf"}
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def as_png(scene: Scene) -> bytes:
