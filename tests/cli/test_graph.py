@@ -121,3 +121,13 @@ def test_an_id_that_nothing_has_is_said_with_the_nearest(call: Call, stormed: Pa
 def test_a_folder_that_cannot_be_written_is_said_so(call: Call, stormed: Path) -> None:
     result = call("graph", "--replay", stormed, "6c5b702d", "--out", "no/such/folder.svg")
     assert (result.exit_code, result.stderr.startswith("Error: no/such/folder.svg: No such file")) == (2, True)
+
+
+def test_the_page_shows_what_the_commands_that_it_names_print(call: Call, stormed: Path, story: Path) -> None:
+    page = (ROOT / "docs" / "explain.md").read_text(encoding="utf-8")
+    for command in ("explain", "graph"):
+        assert f"```\n{call(command, '--replay', stormed, '6c5b702d').stdout}```" in page, (
+            f"docs/explain.md: {command} prints something else"
+        )
+    call("graph", "--replay", stormed, "6c5b702d", "--out", "psp.svg")
+    assert (story / "psp.svg").read_bytes() == (ROOT / "docs" / "pictures" / "psp.svg").read_bytes()
