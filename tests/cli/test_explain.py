@@ -84,6 +84,25 @@ def test_a_log_and_a_replay_of_the_same_are_explained_alike(call: Call, judged: 
         assert live == offline
 
 
+@pytest.mark.timeout(120)
+def test_the_demos_storm_is_explained_alike_from_a_log(call: Call, stormed: Path, story: Path) -> None:
+    options = ("--embedded", story / "log", "--topology", "topologies/demo", "--rules", "rules", "--until-idle", "--listen", "off")
+    assert correlator("publish", "--embedded", story / "log", stormed.parent / "storm.jsonl", cwd=ROOT).returncode == 0
+    assert correlator("run", *options, cwd=ROOT).returncode == 0
+    offline = told(call, stormed)
+    write_lines(story / "those", [json.dumps({"id": one["id"], "root_causes": []}) for one in offline])
+    live = told(call, "those", "--embedded", "log")
+    for one in (*live, *offline):
+        one.pop("revision")
+    assert live == offline
+
+
+def test_every_key_of_what_it_says_as_json_is_described() -> None:
+    shapes = document_schemas()["explanation"]["$defs"]
+    bare = [(shape, key) for shape, one in shapes.items() for key, each in one.get("properties", {}).items() if "description" not in each]
+    assert [key for _, key in bare if key != "about"] == []
+
+
 def test_what_it_says_as_json_meets_its_schema(call: Call, stormed: Path, replayed: Path) -> None:
     validator = jsonschema.Draft202012Validator(document_schemas()["explanation"])
     for one in (*told(call, stormed), *told(call, "--replay", replayed, "service=shop")):
@@ -189,6 +208,13 @@ def test_an_alert_can_be_named_by(call: Call, replayed: Path, named: Named) -> N
 
 
 FINGERPRINT = "6a1e1f773eb17e5271a642aa36040bf8"
+
+
+def test_standard_input_is_a_file_too(call: Call, replayed: Path) -> None:
+    result = call(
+        "explain", "-", "--replay", replayed, "--json", given=json.dumps({**an_event(0, service="shop"), "fingerprint": "a" * 16})
+    )
+    assert json.loads(result.stdout)["fingerprint"] == FINGERPRINT
 
 
 def test_of_several_only_the_answers_are_told(call: Call, replayed: Path) -> None:

@@ -26,7 +26,8 @@ def explain(subject: Sequence[str], *, config: str | None, embedded: Path | None
     """Say why: the root and what it affects, and why each alert joined, was held, moved, came back or ended.
 
     INCIDENT is an id and FINGERPRINT an alert's, or how it begins. LABEL=VALUE names alerts by their labels. FILE holds events, or
-    documents of incidents or alerts; the folder of a replay stands for all its incidents. Of several, only the answers are told.
+    documents of incidents or alerts (- for standard input); the folder of a replay stands for all its incidents. Of several, only the
+    answers are told.
     """
     with explained():
         source, path = _source_of(subject, Source(config, embedded, folder))
@@ -36,10 +37,10 @@ def explain(subject: Sequence[str], *, config: str | None, embedded: Path | None
 def _source_of(subject: Sequence[str], source: Source) -> tuple[Source, Path | None]:
     """Tell where to look, and the file that is asked about if it is one: what a replay wrote is looked up beside it."""
     path = Path(subject[0])
-    if len(subject) > 1 or not path.exists():
+    if len(subject) > 1 or (not path.exists() and subject[0] != "-"):
         return source, None
     folder = path if path.is_dir() else path.parent
-    is_alone = source.config is None and source.embedded is None and source.folder is None
+    is_alone = subject[0] != "-" and source.config is None and source.embedded is None and source.folder is None
     if is_alone and (folder / INCIDENTS_FILE).exists():
         return Source(None, None, folder), path
     return source, path

@@ -14,6 +14,7 @@ from correlator.cli.service import opened_log, settings_of
 from correlator.config.nearest import nearest
 from correlator.intake.formats import read_items
 from correlator.intake.identify import fingerprint_of
+from correlator.model.alert import FINGERPRINT_BYTES
 from correlator.model.event import Refusal
 from correlator.model.explanation import Seen
 from correlator.model.rule import Identity
@@ -129,7 +130,7 @@ async def find_in_file(published: Published, path: Path) -> Sought:
             ids |= dict.fromkeys([named.id] if named.root_causes is not None and named.id else [])
             if named.root_causes is not None:
                 continue
-            if named.fingerprint is not None:
+            if named.fingerprint is not None and len(named.fingerprint) == 2 * FINGERPRINT_BYTES:  # Alertmanager's own is shorter
                 fingerprints[named.fingerprint] = None
                 continue
             events = read_items(body)

@@ -84,7 +84,7 @@ class Machine:
     """Correlates one domain. Equal frames give equal effects and equal rows, byte for byte.
 
     Without `guesses` nothing is said of turns before they are judged. Without `drafts` effects hold only what is final: stretches
-    that ended and incidents that are over; `open_incidents` and `open_stretches` answer the rest. A replay does without both.
+    that ended and incidents that are over; `open_incidents` and `open_stretches` answer the rest. A replay needs neither.
     """
 
     def __init__(
