@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from correlator.correlate.machine import Machine
 from correlator.explain.case import Case
@@ -12,7 +13,7 @@ from correlator.explain.shelf import Shelf
 from correlator.model.explanation import IncidentTold
 from correlator.model.incident import Decision, IncidentDocument, Why
 
-from tests.builders import Outcome, a_control, an_event, follow, frames_of, resolved, run
+from tests.builders import Outcome, a_control, a_tick, an_event, follow, frames_of, resolved, run
 
 CONTROL = a_control()
 T0_TEXT = "2026-01-05T00:00:00.000Z"
@@ -40,6 +41,14 @@ def test_every_member_is_explained_exactly_once_whatever_happens(story: list[Lin
         assert {member.fingerprint for member in document.members} <= fingerprints
         assert all(member.because for member in told.members)
         assert told.answer
+
+
+@given(STORIES)
+def test_a_replay_decides_what_the_service_decides(story: list[Line]) -> None:
+    events = [(an_event if fires else resolved)(f"{service}/{name}", f"{second}s") for second, service, name, fires in sorted(story)]
+    frames = [*frames_of([[event] for event in events], CONTROL), a_tick("2h")]
+    service, replay = follow(Machine(CONTROL), frames), follow(Machine(CONTROL, guesses=False, drafts=False), frames)
+    assert [replace(one, incident=None) for one in service.decisions] == [replace(one, incident=None) for one in replay.decisions]
 
 
 def test_a_guess_is_explained_as_one() -> None:
