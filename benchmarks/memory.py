@@ -19,7 +19,7 @@ from correlator.intake.output import IntakeOutput
 from correlator.intake.pipeline import Intake
 from correlator.model.rule import Grouping, RuleSet
 from correlator.model.topology import Topology
-from correlator.runtime.collector import settle_collector
+from correlator.runtime.allocation import settle_memory
 
 from benchmarks.rounds import Target
 
@@ -73,7 +73,7 @@ class Residence(msgspec.Struct):
 
 def main() -> None:
     """Correlate the input and print what each alert costs; exits 1 when that is too much."""
-    settle_collector()
+    settle_memory()
     residence = reside()
     print(f"{residence.alerts:,} active alerts in {residence.incidents:,} incidents, {residence.cpu_s:.1f} CPU-s")
     figure = residence.bytes_per_alert

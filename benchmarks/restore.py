@@ -26,7 +26,7 @@ from correlator.frames.frame import Frame, FrameKind
 from correlator.intake.pipeline import Intake
 from correlator.model.rule import Grouping, RuleSet
 from correlator.model.topology import Topology
-from correlator.runtime.collector import settle_collector
+from correlator.runtime.allocation import settle_memory
 from correlator.runtime.correlate_task import CorrelateTask
 from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.kafka import Access, KafkaLog
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--kafka", action="store_true", help="on a broker instead of the embedded log")
     parser.add_argument("--only-restore", metavar="PLACE", help="restore from this log, a folder or HOST:PORT, and print a JSON line")
     options = parser.parse_args()
-    settle_collector()
+    settle_memory()
     if options.only_restore is not None:
         print(msgspec.json.encode(asyncio.run(_restored(options.only_restore, on_kafka=options.kafka))).decode())
         return

@@ -18,7 +18,7 @@ from correlator.intake.normalise import AHEAD_MOST, BEHIND_MOST, Normaliser
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Event, Refusal
 from correlator.model.instant import MINUTE, format_duration
-from correlator.runtime.collector import settle_collector
+from correlator.runtime.allocation import settle_memory
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.files import Records, check_readable, input_bytes, read_merged
 from correlator.runtime.pace import check_arrival
@@ -50,7 +50,7 @@ def publish(files: Sequence[str], *, config: str | None, embedded: Path | None, 
         name = _known_topic(settings, topic)
         check_readable(files)
         with progress("publish", input_bytes(files)) as advance:
-            settle_collector()
+            settle_memory()
             cpu = time.process_time()
             batches = _watched(read_merged(list(files), size=BATCH_RECORDS, advance=advance), _settings_of_topic(settings, name))
             records = asyncio.run(_publish(settings, embedded, name, batches=batches, marks_end=not more and _is_recording(settings, name)))

@@ -12,7 +12,7 @@ from correlator.cli.progress import progress
 from correlator.cli.service import settings_of
 from correlator.config.load import load_rules, load_topology
 from correlator.frames.control import Control
-from correlator.runtime.collector import settle_collector
+from correlator.runtime.allocation import settle_memory
 from correlator.runtime.files import check_readable, input_bytes, read_merged
 from correlator.runtime.replay import BATCH_RECORDS, Replay, ReplaySummary
 
@@ -43,7 +43,7 @@ def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[st
         settings = settings_of(None)
         control = load_control(rules or settings.rules, topology or settings.topology)
         check_readable(events)
-        settle_collector()
+        settle_memory()
         summary = Replay(control, out, decisions=decisions).run(read_merged(list(events), size=BATCH_RECORDS, advance=advance))
     click.echo(json.dumps(as_document(summary)) if as_json else _text(summary, out))
 

@@ -20,7 +20,7 @@ from correlator.config.problem import ConfigError
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
 from correlator.model.instant import SECOND
-from correlator.runtime.collector import settle_collector
+from correlator.runtime.allocation import settle_memory
 from correlator.runtime.counting import count_as
 from correlator.runtime.fatal import StoppedError
 from correlator.runtime.http import OPENING, Readiness, monitoring
@@ -99,7 +99,7 @@ def _options(config: str | None, rules: tuple[str, ...], topology: tuple[str, ..
 
 def _worked(runner: "_Run", embedded: Path | None, control: Control, *, listen: str, until_idle: bool) -> tuple[int, float]:
     """Be the service, or one of its workers; answer how many items were received, and the seconds of CPU."""
-    settle_collector()
+    settle_memory()
     cpu = time.process_time()
     uvloop.run(runner.run(embedded, control, listen=listen, until_idle=until_idle))
     return runner.events, time.process_time() - cpu

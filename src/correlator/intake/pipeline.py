@@ -10,6 +10,7 @@ which must answer the same. `tests/intake/test_roads.py` holds the two against e
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
+from operator import length_hint
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -38,6 +39,8 @@ TRACK_BYTES_MOST: Final = 256 * 1024 * 1024
 """Bytes of label sets remembered."""
 _SMALL_RECORD: Final = 16 * 1024
 _BACKSLASH: Final = 92
+_NOTHING: Final = b""
+"""Added to a view of bytes it makes bytes of it, in half the time of a call."""
 
 
 _Milliseconds = Annotated[int, msgspec.Meta(ge=10**10, lt=10**14)]
@@ -255,15 +258,15 @@ class Intake:
     def _step_native(  # noqa: C901, PLR0912, PLR0915 - one loop that calls little is the point; the unusual leaves for the long road
         self, offsets: Sequence[int], values: Sequence[bytes], timestamps: Sequence[Instant] | None, *, output: IntakeOutput
     ) -> None:
-        """The short road. Locals instead of attributes, one loop: this is the hot path of the whole system."""
+        """The short road. Locals instead of attributes, one loop, few calls: this is the hot path of the whole system."""
         clock, find, is_recording = self._clock, self._track_by_labels.get, self._is_recording
         decode: Callable[[bytes], _Said | None] = _SAID.decode
         lag_most, gap = min(self._reorder - 1, self._lateness, BEHIND_MOST), self._builders[0].gap
-        flagged, is_more = defaultdict[int, int](int), False
+        flagged, following, is_more = defaultdict[int, int](int), iter(values), False
         now, small, taken = clock.now or 0, _SMALL_RECORD if self._is_certain else 0, len(values)
         oldest, newest = now - lag_most, now + STEP
         stamps: Iterable[Instant | None] = timestamps if timestamps is not None else repeat(None)
-        for offset, value, stamp in zip(offsets, values, stamps, strict=False):
+        for value, stamp in zip(following, stamps, strict=False):
             said = None
             if len(value) < small and (_BACKSLASH not in value or b"\\u" not in value):
                 try:
@@ -272,11 +275,11 @@ class Intake:
                     said = _said_more(value)  # where it fits the next ones mostly do too, and it reads the common event as well
                     decode, is_more = (decode, is_more) if said is None else (_said_more, True)
             if said is not None:
-                written, at = bytes(said.labels), said.at
+                written, at = _NOTHING + said.labels, said.at
                 track = find(written) or self._learn_written(written)
                 claim = stamp if not is_recording or said.receivedAt is None else said.receivedAt
                 if claim is None:
-                    arrival, is_timely = max(now, at), oldest <= at <= newest
+                    arrival, is_timely = at if at > now else now, oldest <= at <= newest  # noqa: FURB136 - a call costs 5 % of this road
                 else:
                     arrival = claim if claim > now or claim < at - AHEAD_MOST else now
                     is_timely = -AHEAD_MOST <= arrival - at <= lag_most and now - DAY <= claim <= newest
@@ -304,7 +307,7 @@ class Intake:
             if small:
                 clock.now = self._reached = now
             taken -= 1
-            self._take(value, offset, stamp, output=output)
+            self._take(value, offsets[-1 - length_hint(following)], stamp, output=output)
             now, small = clock.now or 0, _SMALL_RECORD if self._is_certain else 0
             oldest, newest = now - lag_most, now + STEP
         if small:

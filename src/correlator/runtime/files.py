@@ -16,7 +16,7 @@ from correlator.runtime.documents import is_broken_document, item_spots, read_ar
 
 PIECE_BYTES: Final = 1 << 22
 CHUNK_BYTES: Final = 1 << 16
-"""Read at a time: larger blocks are fresh pages from the kernel each time (0.37 CPU-s for a million lines of 340 B, against 0.25)."""
+"""Read at a time; larger blocks gain nothing."""
 DOCUMENT_BYTES_MOST: Final = 64 * 1024 * 1024
 """A file that is one JSON document is read whole, up to this size."""
 _GZIP: Final = b"\x1f\x8b"

@@ -12,8 +12,7 @@ from correlator.runtime.ports import Batch, Headers, Messages
 
 T = TypeVar("T")
 
-# Larger segments cost more, not less: blocks of several MB are fresh pages from the kernel each time
-# (reading a million events of 340 B: 0.25 CPU-s, against 0.09 with these).
+# Larger segments gain nothing, and a reader holds a whole one.
 _SEGMENT_BYTES: Final = 512 * 1024
 _SEGMENT_RECORDS: Final = 16_384
 _ROW_BYTES: Final = 4 * 1024 * 1024  # no row is larger, but for one huge record
