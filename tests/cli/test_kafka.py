@@ -92,3 +92,18 @@ def test_a_port_where_nobody_listens_is_an_error_at_once(call: Call, story: Path
     result = call(*command, "--config", "settings.yaml")
     assert result.exit_code == 2
     assert "no Kafka broker answers at 127.0.0.1:1: " in result.stderr
+
+
+def explanations(call: Call, *options: object) -> list[str]:
+    """Publish and judge good events; answer an alert's explanation, its incident's, and that one drawn."""
+    assert call("publish", *options, "good.jsonl").exit_code == 0
+    assert correlator("run", *options, "--until-idle", "--listen", "off").returncode == 0
+    alert = call("explain", *options, "service=payments", "--json").stdout
+    incident = json.loads(alert)["incident"]
+    return [alert, call("explain", *options, incident).stdout, call("graph", *options, incident).stdout]
+
+
+def test_a_log_on_kafka_is_explained_and_drawn_as_an_embedded_one(call: Call, settings: Path) -> None:
+    on_kafka = explanations(call, "--config", settings)
+    assert "What happened, in order" in on_kafka[1]
+    assert on_kafka == explanations(call, "--config", settings, "--embedded", settings.with_name("log"))

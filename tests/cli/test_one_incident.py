@@ -64,7 +64,7 @@ def the_only_one(call: Call, story: Path, *events: object) -> str:
 def test_a_long_one_shows_the_ends_of_its_timeline_and_a_few_members(call: Call, story: Path) -> None:
     events = [an_event(second, pod=f"payments-{second}") for second in range(60)]
     told = the_only_one(call, story, *events).splitlines()
-    assert "  … 20 more …" in told
+    assert "  … 21 more …" in told
     assert "  and 48 more; --json lists up to 200" in told
     roles = [line.split("  ")[1] for line in told if "HighErrorRate" in line and " pod=" in line]
     assert roles == ["root, first, worst", "latest", *["-"] * 10]

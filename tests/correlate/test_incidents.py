@@ -249,3 +249,21 @@ def test_a_member_whose_onset_is_told_late_does_not_close_the_joining_window_ear
 def test_a_cause_of_the_first_tier_raises_the_priority_by_one(of: str, severity: str, priority: str) -> None:
     outcome = run([an_event(f"{of}/Down", labels={"severity": severity})])
     assert [document.priority for document in outcome.incidents.values()] == [priority]
+
+
+def test_what_an_incident_does_as_a_whole_is_decided_too_in_order() -> None:
+    story = [an_event(), resolved("db/Down", "5m"), an_event("db/Down", "10m"), resolved("db/Down", "12m")]
+    decisions = run(story, until="1h").decisions
+    assert [str(decision.why) for decision in decisions] == [
+        *("new_fault", "settled", "cleared", "recovered"),
+        *("relapsed", "returned", "cleared", "recovered", "stayed_well"),
+    ]
+    assert [decision.at[14:19] for decision in decisions if decision.fingerprint is None] == ["00:30", "05:00", "10:00", "12:00", "27:00"]
+    assert len({decision.incident for decision in decisions}) == 1
+
+
+def test_a_guess_that_does_not_come_true_is_no_decision() -> None:
+    frames = frames_of([[an_event()], [resolved("db/Down", "-1m")]], a_control())
+    outcome = follow(Machine(a_control()), [frames[0]])
+    assert outcome.decisions == []
+    assert follow(Machine(a_control(), decisions=False), [*frames, a_tick("1h")]).decisions == []

@@ -22,8 +22,11 @@ from correlator.runtime.replay import BATCH_RECORDS, Replay, ReplaySummary
 @click.option("--topology", multiple=True, metavar="PATH", help="Topology: a file or folder, or several; `topologies` here when left out.")
 @click.option("--rules", multiple=True, metavar="PATH", help="Rules: a file or folder, or several; `rules` here when left out.")
 @click.option("--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option(
+    "--decisions", is_flag=True, help="Write decisions.jsonl and control.json too, for `explain` and `graph`; costs a tenth more."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON line.")
-def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[str], out: Path, as_json: bool) -> None:
+def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[str], out: Path, decisions: bool, as_json: bool) -> None:
     """Replay EVENTS (JSON lines or one document; - for standard input) and write what they come to.
 
     DIR gets incidents.jsonl, alerts.jsonl, dead-letters.jsonl and funnel.json. Exits 0 whatever the events' verdicts.
@@ -41,7 +44,7 @@ def replay(events: Sequence[str], *, topology: Sequence[str], rules: Sequence[st
         control = load_control(rules or settings.rules, topology or settings.topology)
         check_readable(events)
         settle_memory()
-        summary = Replay(control, out).run(read_merged(list(events), size=BATCH_RECORDS, advance=advance))
+        summary = Replay(control, out, decisions=decisions).run(read_merged(list(events), size=BATCH_RECORDS, advance=advance))
     click.echo(json.dumps(as_document(summary)) if as_json else _text(summary, out))
 
 

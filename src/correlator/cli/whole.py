@@ -147,13 +147,14 @@ def _timeline(document: IncidentDocument, history: History) -> Iterator[str]:
 
 
 def _decision_row(decision: Decision, members: dict[str, str]) -> list[str]:
-    fingerprint = decision.fingerprint or ""
+    fingerprint = decision.fingerprint
+    name = members.get(fingerprint, fingerprint[:12]) if fingerprint is not None else "the incident"
     details = [
         " → ".join(decision.path) if len(decision.path) > 1 else "",
         f"score {decision.score:g}" if decision.score is not None else "",
         f"rule {decision.rule}" if decision.rule is not None else "",
     ]
-    return [_short(decision.at), decision.why, members.get(fingerprint, fingerprint[:12]), ", ".join([text for text in details if text])]
+    return [_short(decision.at), decision.why, name, ", ".join([text for text in details if text])]
 
 
 def _name(member: Member) -> str:

@@ -26,7 +26,7 @@ STEPS_MOST: Final = 12
 _CAUSE = Relation.CAUSE
 _BY_ITSELF = 1e-4
 _TO_ROOT = 0.5
-_VERB_BY_KIND: Final = {EdgeKind.CALLS: "calls", EdgeKind.RUNS_ON: "runs on", EdgeKind.STORES_IN: "stores in", EdgeKind.OF: "is part of"}
+VERB_BY_KIND: Final = {EdgeKind.CALLS: "calls", EdgeKind.RUNS_ON: "runs on", EdgeKind.STORES_IN: "stores in", EdgeKind.OF: "is part of"}
 _EXAMPLES: Final = 2
 _NAMES: Final = 5
 
@@ -123,7 +123,7 @@ def _evidence(hit: Hit, hits: Mapping[str, Hit], topology: Topology) -> list[str
     callers = _once(topology.dependents.get(hit.entity, ()), is_source=True)
     failing = {name: edge for name, edge in callers.items() if name in hits}
     for name, edge in sorted(failing.items(), key=lambda item: (hits[item[0]].onset, item[0]))[:_EXAMPLES]:
-        verb = _VERB_BY_KIND.get(edge.kind, "depends on")
+        verb = VERB_BY_KIND.get(edge.kind, "depends on")
         lines.append(f"{name} {verb} {hit.entity}, {_order(hits[name].onset - hit.onset)}")
     if len(callers) == 1:
         lines.append(f"the only one that depends directly on {hit.entity} {'alerts' if failing else 'is quiet'}")

@@ -27,6 +27,7 @@ WORST_MOST: Final = 10
 _SWEEPS: Final = 64
 # Names of members, since looking one up on its class costs more than a call of a small function (CPython 3.11).
 _GUESSED, _RETURNED, _PENDING = Why.GUESSED, Why.RETURNED, IncidentState.PENDING
+_EMPTIED: Final = IncidentMove.EMPTIED
 _WHY_BY_MOVE: Final = {
     IncidentMove.SETTLED: Why.SETTLED,
     IncidentMove.RECOVERED: Why.RECOVERED,
@@ -49,7 +50,10 @@ class Joining(msgspec.Struct, frozen=True, gc=False):
 
 
 class IncidentBook:
-    """Incidents and their moves. What changed since the last `taken` is kept in order. Without `drafts` only what is over is written."""
+    """Incidents and their moves. What changed since the last `taken` is kept in order. Without `drafts` only what is over is written.
+
+    `moves` has what incidents did as a whole, why and when; whoever writes it down empties it.
+    """
 
     def __init__(self, rules: RuleSet, domain: str, *, drafts: bool = True, incidents_most: int = INCIDENTS_MOST) -> None:
         self.rules = rules
@@ -57,6 +61,7 @@ class IncidentBook:
         self.incidents: dict[str, Incident] = {}
         self.dirty: dict[str, Incident] = {}
         self.forgotten: list[str] = []
+        self.moves: list[tuple[str, Why, Instant]] = []
         self._prefix = xxhash.xxh3_64_hexdigest(domain.encode())[:_DOMAIN_DIGITS]
         self._dues: list[tuple[Instant, str]] = []
         self._changed: dict[str, None] = {}
@@ -340,6 +345,8 @@ class IncidentBook:
 
     def _move(self, incident: Incident, move: IncidentMove, instant: Instant) -> None:
         incident.state = next_incident_state(incident.state, move)
+        if move is not _EMPTIED:  # told by the decisions on those who left it; that a guess was untrue is none
+            self.moves.append((incident.id, _WHY_BY_MOVE[move], instant))
         self._note(incident, _WHY_BY_MOVE[move], instant)
 
     def _note(self, incident: Incident, why: Why, instant: Instant) -> None:

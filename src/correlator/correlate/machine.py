@@ -14,7 +14,7 @@ from correlator.correlate.diagnose import STAND_IN, Cause, diagnose
 from correlator.correlate.group import NEW, Grouper, Placement
 from correlator.correlate.incidents import IncidentBook, Joining
 from correlator.correlate.lifecycle import Lifecycle
-from correlator.correlate.render import Stretch, incident_document, listed_members, rule_named, severity_rank, stretch_of
+from correlator.correlate.render import Stretch, incident_document, listed_members, move_decisions, rule_named, severity_rank, stretch_of
 from correlator.correlate.sources import Sources
 from correlator.frames.control import Control, read_control
 from correlator.frames.frame import Frame, FrameKind
@@ -84,10 +84,12 @@ class Machine:
     """Correlates one domain. Equal frames give equal effects and equal rows, byte for byte.
 
     Without `guesses` nothing is said of turns before they are judged. Without `drafts` effects hold only what is final: stretches
-    that ended and incidents that are over; `open_incidents` and `open_stretches` answer the rest. A replay does without both.
+    that ended and incidents that are over; `open_incidents` and `open_stretches` answer the rest. A replay needs neither.
     """
 
-    def __init__(self, control: Control | None = None, *, domain: str = "default", guesses: bool = True, drafts: bool = True) -> None:
+    def __init__(
+        self, control: Control | None = None, *, domain: str = "default", guesses: bool = True, drafts: bool = True, decisions: bool = True
+    ) -> None:
         self.control = control if control is not None else Control(RuleSet(), Topology())
         self._digest = self.control.digest
         self.position: Instant = 0
@@ -98,6 +100,7 @@ class Machine:
         self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
         self._guesses = guesses
         self._drafts = drafts
+        self._decides = decisions
         self._causes: dict[str, list[Cause]] = {}
         self._noted: dict[bytes, Alert] = {}
         self._decisions: list[Decision] = []
@@ -311,7 +314,7 @@ class Machine:
         hit = self.book.join(incident, joining, why)
         if hit is not None:
             self._grouper.add(incident, hit)
-        if self._drafts:
+        if self._decides:
             path = self._grouper.path(joining.entity, placement.nearest) if placement.nearest else ()
             self._decide(why, joining.instant, alert=alert, incident=incident, path=path, score=placement.score)
         if hit is not None:
@@ -433,6 +436,7 @@ class Machine:
     # What is written
 
     def _rendered(self) -> Effects:
+        self._decide_moves()
         effects = Effects(decisions=self._decisions, stretches=self._stretches, resolved_early=self.lifecycle.resolved_early)
         self.lifecycle.resolved_early = 0
         effects.moved, self._moved = self._moved, {}
@@ -467,8 +471,9 @@ class Machine:
         path: tuple[str, ...] = (),
         score: float = 0.0,
     ) -> None:
-        if not self._drafts:
+        if not self._decides:
             return
+        self._decide_moves()
         self._decisions.append(
             Decision(
                 format_rfc3339(instant),
@@ -478,9 +483,14 @@ class Machine:
                 incident.id if incident is not None else None,
                 rule_named(self.control.rules, why, alert, is_back=why is _RETURNED and incident is None),
                 list(path),
-                round(score, 4) if score else None,
+                round(score, 7) if score else None,  # what chance alone scores is 2.5e-5
             )
         )
+
+    def _decide_moves(self) -> None:
+        """Write down the moves of incidents as a whole, before what is decided next."""
+        self._decisions += move_decisions(self.book.moves, self._digest) if self._decides else ()
+        self.book.moves = []
 
 
 def _stand_in(labels: dict[str, str], group_by: tuple[str, ...]) -> str:

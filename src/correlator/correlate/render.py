@@ -8,7 +8,7 @@ import msgspec
 from correlator.correlate.diagnose import STAND_IN, Cause
 from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
-from correlator.model.incident import AlertDocument, IncidentDocument, Member, RootCause, Why
+from correlator.model.incident import AlertDocument, Decision, IncidentDocument, Member, RootCause, Why
 from correlator.model.instant import Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
@@ -109,6 +109,11 @@ def rule_named(rules: RuleSet, why: Why, alert: Alert, *, is_back: bool) -> str 
     rule = rules.rule_for(alert.labels)
     is_same = (is_kept and rule.keep_firing == alert.keep) or (is_held and rule.hold == alert.hold)
     return rule.name if is_same or (is_expired and rule.expiry == alert.expiry) else None
+
+
+def move_decisions(moves: list[tuple[str, Why, Instant]], digest: str) -> list[Decision]:
+    """Describe what incidents did as a whole: the id of each, why and when."""
+    return [Decision(format_rfc3339(instant), why, digest, incident=name) for name, why, instant in moves]
 
 
 def incident_document(

@@ -198,7 +198,7 @@ def encode_incident(document: IncidentDocument) -> bytes:
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One judgement, append-only on the `decisions` topic: what was done with which alert, why, and by which rules.
+    """One judgement, append-only on the `decisions` topic: what was done with which alert or incident, why, and by which rules.
 
     `rule` is the name of the alert rule that took part, absent where none did. `path` and `score` are those of a joined alert.
     """
@@ -206,7 +206,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     at: Annotated[str, Meta(description="The instant of the judgement, by event time.")]
     why: Annotated[Why, Meta(description="What was decided.")]
     rules_digest: Annotated[str, Meta(description="By which rules and topology.")]
-    fingerprint: Annotated[str | None, Meta(description="Of the alert.")] = None
+    fingerprint: Annotated[str | None, Meta(description="Of the alert; absent where the incident as a whole moved.")] = None
     incident: Annotated[str | None, Meta(description="The `id` of the incident that it concerns; absent where there is none.")] = None
     rule: Annotated[str | None, Meta(description="The alert rule that took part; absent where none did.")] = None
     path: Annotated[list[str], Meta(description="Of an alert that joined: the entities from its own to the nearest of the incident.")] = []

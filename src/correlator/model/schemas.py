@@ -7,20 +7,26 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from correlator.model.alert import ALERT_MOVES, AlertState
+from correlator.model.explanation import Explanation
 from correlator.model.incident import INCIDENT_MOVES, AlertDocument, Decision, IncidentDocument, IncidentState
 
 State = TypeVar("State", bound=StrEnum)
 Move = TypeVar("Move", bound=StrEnum)
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_DOCUMENTS: Final[dict[str, type]] = {"incident": IncidentDocument, "alert": AlertDocument, "decision": Decision}
+_DOCUMENTS: Final[dict[str, object]] = {
+    "incident": IncidentDocument,
+    "alert": AlertDocument,
+    "decision": Decision,
+    "explanation": Explanation,
+}
 
 
 def document_schemas() -> dict[str, dict[str, Any]]:
-    """Answer the JSON Schema of every document that consumers read, by its name: incident, alert, decision."""
+    """Answer the JSON Schema of every document that consumers read, by its name, and of what `explain --json` prints."""
     return {name: _schema_of(document) for name, document in _DOCUMENTS.items()}
 
 
-def _schema_of(document: type) -> dict[str, Any]:
+def _schema_of(document: object) -> dict[str, Any]:
     return {"$schema": _DIALECT, **msgspec.json.schema(document)}
 
 

@@ -12,12 +12,14 @@ from correlator.intake.route import Router
 class Core:
     """What a replay and a scenario judge by: `intake` takes a recording, and `machines`, one for each domain, take its frames.
 
-    They publish nothing in between and no guesses: there is nobody who would wait for them.
+    They publish nothing in between and no guesses: there is nobody who would wait for them; decisions only if they are asked for.
     """
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, *, decisions: bool = False) -> None:
         self.intake = Intake("recording", control, is_recording=True)
-        self.machines = [Machine(control, domain=domain, guesses=False, drafts=False) for domain in Router(control.topology).domains]
+        self.machines = [
+            Machine(control, domain=domain, guesses=False, drafts=False, decisions=decisions) for domain in Router(control.topology).domains
+        ]
 
     def follow(self, output: IntakeOutput) -> Iterator[tuple[int, Effects]]:
         """Step machines through the frames of an output; yield what each step wants written, with the number of its machine."""

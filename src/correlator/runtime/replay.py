@@ -3,6 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,6 +22,9 @@ from correlator.runtime.limits import Limit, limits_of
 from correlator.runtime.metrics import flag_word
 
 BATCH_RECORDS: Final = 32_000
+CONTROL_FILE: Final = "control.json"
+"""Rules and topology of the run, as `explain` and `graph` ask for them; no contract."""
+DECISIONS_FILE: Final = "decisions.jsonl"
 
 
 class ReplaySummary(msgspec.Struct, frozen=True):
@@ -36,12 +40,17 @@ class ReplaySummary(msgspec.Struct, frozen=True):
 
 
 class Replay:
-    """One offline run: records in, files of a folder out. Memory does not grow with the input."""
+    """One offline run: records in, files of a folder out. Memory does not grow with the input.
 
-    def __init__(self, control: Control, out: Path) -> None:
-        self._core = Core(control)
+    With `decisions` every judgement is written too, and by which rules and topology; it costs a tenth more.
+    """
+
+    def __init__(self, control: Control, out: Path, *, decisions: bool = False) -> None:
+        self._core = Core(control, decisions=decisions)
         self._intake, self._machines = self._core.intake, self._core.machines
+        self._control = control
         self._out = out
+        self._decides = decisions
         self._funnel = _Funnel()
         self._offset = 0
         self._undecided: deque[tuple[int, Records]] = deque()
@@ -51,12 +60,15 @@ class Replay:
     def run(self, batches: Iterator[Records]) -> ReplaySummary:
         """Take all batches, then close the recording. Raises `OSError` when the folder cannot be written."""
         self._out.mkdir(parents=True, exist_ok=True)
+        for stale in (CONTROL_FILE, DECISIONS_FILE):  # of an earlier run: they would explain other results
+            (self._out / stale).unlink(missing_ok=True)
         with (
             (self._out / "incidents.jsonl").open("wb") as incidents,
             (self._out / "alerts.jsonl").open("wb") as alerts,
             (self._out / "dead-letters.jsonl").open("wb") as letters,
+            (self._out / DECISIONS_FILE).open("wb") if self._decides else nullcontext() as decisions,
         ):
-            self._files = incidents, alerts, letters
+            self._files, self._decisions = (incidents, alerts, letters), decisions
             cpu, wall = time.process_time(), time.perf_counter()
             for batch in batches:
                 offsets = range(self._offset, self._offset + len(batch.values))
@@ -68,6 +80,8 @@ class Replay:
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         funnel = self._funnel.document(self._machines)
         (self._out / "funnel.json").write_bytes(msgspec.json.format(msgspec.json.encode(funnel), indent=2) + b"\n")
+        if self._decides:
+            (self._out / CONTROL_FILE).write_bytes(msgspec.json.encode(self._control) + b"\n")
         return ReplaySummary(
             self._funnel.counts.received, self._incidents, self._stretches, self._letters, funnel, round(cpu, 4), round(wall, 4)
         )
@@ -86,6 +100,8 @@ class Replay:
     def _write(self, partition: int, effects: Effects) -> None:
         self._funnel.counts.flagged[Flag.RESOLVED_BEFORE_FIRING] += effects.resolved_early
         self._write_stretches(self._settled(partition, effects), self._files[1])
+        if self._decisions is not None:
+            self._decisions.writelines([encode_document(decision) + b"\n" for decision in effects.decisions])
         for document in effects.incidents.values():
             if document is not None:
                 self._write_incident(document, self._files[0])
