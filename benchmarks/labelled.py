@@ -2,12 +2,12 @@
 
 `python -m benchmarks.labelled FOLDER` writes them for `correlator replay`. The sets lie beside the repository and are read in place.
 In `rca_alerts` the first name of a call alert is the caller and the second the callee (the graph and the operations say so; its upstream
-text says the reverse), hosts are written by address (`0.0.0.4` is `host4`), and times of logs are China's.
+text says the reverse), hosts are written by address, which the graph lacks and what stands on them does not settle, and times of logs are
+China's.
 """
 
 import argparse
 import csv
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +30,6 @@ _LOG_ZONE = 8 * HOUR
 _TIMELESS: Final[Instant] = 1_700_000_000_000
 _NAME_BY_CALL_KIND: Final = {"PD": "slow calls", "400": "calls answered 400", "500": "calls answered 500"}
 _SECTION_BY_TYPE: Final = {"Service_Instance": "instances", "Cache_Instance": "instances", "Host": "hosts"}
-_ADDRESS = re.compile(r"[\d.]+\.(\d+)")
 _UNKNOWN_CALLER: Final = "-1"
 _LABEL_BY_SECTION: Final = {"instances": "pod", "hosts": "host"}
 
@@ -163,25 +162,16 @@ def _graph(knowledge: dict[str, Any], prefix: str) -> Graph:
 
 
 def _entity_labels(graph: Graph, entity: str) -> dict[str, str]:
-    """Answer the labels that an exporter puts on what it says of an entity."""
+    """Answer the labels that an exporter puts on what it says of an entity; one that the graph lacks is a machine."""
     for section, label in _LABEL_BY_SECTION.items():
         if entity in graph[section]:
             service = graph[section][entity].get("of")
             return {label: entity, "service": service} if service else {label: entity}
-    return {"service": entity}
+    return {"service" if entity in graph["services"] else "host": entity}
 
 
 def _metric_alerts(rows: Iterable[Sequence[str]], graph: Graph, prefix: str) -> list[Raised]:
-    return [
-        _alert(int(at), f"{metric} {direction}", _entity_labels(graph, prefix + _host_named(entity)))
-        for at, entity, _, metric, direction in rows
-    ]
-
-
-def _host_named(entity: str) -> str:
-    """Name the host that an address stands for; any other name stays."""
-    match = _ADDRESS.fullmatch(entity)
-    return f"host{match[1]}" if match else entity
+    return [_alert(int(at), f"{metric} {direction}", _entity_labels(graph, prefix + entity)) for at, entity, _, metric, direction in rows]
 
 
 def _call_alerts(rows: Iterable[Sequence[str]], prefix: str) -> list[Raised]:
