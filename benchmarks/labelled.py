@@ -171,7 +171,14 @@ def _entity_labels(graph: Graph, entity: str) -> dict[str, str]:
 
 
 def _metric_alerts(rows: Iterable[Sequence[str]], graph: Graph, prefix: str) -> list[Raised]:
-    return [_alert(int(at), f"{metric} {direction}", _entity_labels(graph, prefix + entity)) for at, entity, _, metric, direction in rows]
+    """Answer an alert for each metric; an instance's says which machine it ran on, as the set writes it."""
+    found = []
+    for at, entity, machine, metric, direction in rows:
+        labels = _entity_labels(graph, prefix + entity)
+        if "pod" in labels and machine:
+            labels["host"] = prefix + machine
+        found.append(_alert(int(at), f"{metric} {direction}", labels))
+    return found
 
 
 def _call_alerts(rows: Iterable[Sequence[str]], prefix: str) -> list[Raised]:

@@ -80,6 +80,7 @@ def test_alerts_belong_to_what_they_are_about_and_calls_to_the_callee(sets: Path
     system = read_system(MICROSS, faults=sets)
     topology = real.topology_of(system)
     assert [topology.entity_of(alert.labels) for alert in system.faults[0].alerts] == ["db1", None, "web1"]
+    assert [alert.labels.get("host") for alert in system.faults[0].alerts] == [None, "0.0.0.4", "0.0.0.4"]
 
 
 def test_a_log_is_an_alert_when_its_first_line_was_written_in_china(sets: Path) -> None:
