@@ -197,6 +197,12 @@ def test_a_small_system_goes_through_the_whole_replay_into_the_table(sets: Path)
     assert [line.split()[1] for line in text.splitlines()[1:]] == ["ARI", "found", "incidents", "root@1", "root@3"]
 
 
+def test_a_figure_meets_what_is_asked_from_exactly_there() -> None:
+    asked = real.Others(must=0.5, aim=0.75)
+    assert [asked.verdict(figure) for figure in (0.499, 0.5, 0.749, 0.75)] == ["MISSED", "must met", "must met", "aim met"]
+    assert real.Others(naive=0.9).verdict(0.1) == ""
+
+
 def test_a_set_that_is_not_there_is_skipped_with_a_word(tmp_path: Path) -> None:
     lines, absent = real.lines_of(tmp_path)
     assert lines == []
