@@ -1,6 +1,7 @@
 """How right the first judgement is: storms with known truth through intake and machine, beside naive rules on the same alerts.
 
-`python -m benchmarks.accuracy [--seeds 5]` prints one table. Only firing stretches that a fault caused are scored: each belongs to its
+`python -m benchmarks.accuracy [--seeds 5] [--only storms|real]` prints one table: the storms of this file, then the real faults of
+`benchmarks.real`. Only firing stretches that a fault caused are scored: each belongs to its
 fault (truth) and to the incident its alert was in (output), joined by labels and `startsAt`. A fault is *found* when an opened incident
 has it as majority (more than half of its stretches, noise counted) and holds more than half of the fault's stretches. `root@1` and
 `root@3` are shares of all faults, so one that is not found is a miss. A *false* incident was opened and holds noise only. `reduction` is
@@ -12,7 +13,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from math import comb
 from pathlib import Path
 from statistics import mean
 
@@ -29,6 +29,9 @@ from correlator.model.incident import Why
 from correlator.model.rule import RuleSet
 from correlator.model.topology import EdgeKind, Topology
 
+from benchmarks import real
+from benchmarks.labelled import FAULTS
+from benchmarks.partition import adjusted_rand, pairwise_f1
 from loadtest.landscape import topology_lines
 from loadtest.plan import Settings
 from loadtest.storm import Storm, make_storm, stream
@@ -47,10 +50,6 @@ VARIANTS = {
 
 Key = tuple[frozenset[tuple[str, str]], int]
 """A stretch: its labels and its first firing."""
-
-
-Pairs = Mapping[tuple[str, str], int] | Mapping[tuple[str, Hashable], int]
-"""How many stretches each fault (or any other true group) and each group found share."""
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -218,30 +217,6 @@ def _found(pairs: Counter[tuple[str, Hashable]], sizes: Counter[Hashable], opene
     return {fault: group for (fault, group), count in pairs.items() if group in opened and 2 * count > max(sizes[group], wholes[fault])}
 
 
-def adjusted_rand(pairs: Pairs) -> float:
-    """The adjusted Rand index of a contingency table: 1 for equal partitions, about 0 for chance."""
-    both, rows, columns, every = _pair_counts(pairs)
-    chance = rows * columns / every if every else 0.0
-    most = (rows + columns) / 2
-    return 1.0 if most == chance else (both - chance) / (most - chance)
-
-
-def pairwise_f1(pairs: Pairs) -> float:
-    """The harmonic mean of precision and recall over pairs that belong together."""
-    both, rows, columns, _ = _pair_counts(pairs)
-    return 2 * both / (rows + columns) if rows + columns else 1.0
-
-
-def _pair_counts(pairs: Pairs) -> tuple[int, int, int, int]:
-    rows: Counter[Hashable] = Counter()
-    columns: Counter[Hashable] = Counter()
-    for (row, column), count in pairs.items():
-        rows[row] += count
-        columns[column] += count
-    in_both, in_rows, in_columns = (sum(comb(count, 2) for count in counts.values()) for counts in (pairs, rows, columns))
-    return in_both, in_rows, in_columns, comb(sum(rows.values()), 2)
-
-
 JUDGES: dict[str, Callable[[Scene], Grouping]] = {
     "machine": by_machine,
     "labels: cluster, alertname": lambda scene: by_labels(scene, "cluster", "alertname"),
@@ -269,17 +244,28 @@ def table(scores: Mapping[tuple[str, str], Sequence[Score]]) -> str:
 
 
 def main() -> None:
-    """Score all judges on all storms and print the table."""
+    """Score everything that was asked for and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    seeds = range(FIRST_SEED, FIRST_SEED + parser.parse_args().seeds)
+    parser.add_argument("--only", choices=("storms", "real"), help="leave out the other part of the table")
+    parser.add_argument("--faults", type=Path, default=FAULTS, help="where the sets of real faults lie")
+    arguments = parser.parse_args()
+    if arguments.only != "real":
+        print(storm_table(arguments.seeds))
+    if arguments.only != "storms":
+        lines, absent = real.lines_of(arguments.faults)
+        print(*([] if arguments.only else [""]), real.table(lines), *absent, sep="\n")
+
+
+def storm_table(seeds: int) -> str:
+    """Score all judges on all storms, as many of each as there are seeds."""
     scores: dict[tuple[str, str], list[Score]] = {(storm, judge): [] for storm in VARIANTS for judge in JUDGES}
     for storm, settings in VARIANTS.items():
-        for seed in seeds:
+        for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             scene = make_scene(msgspec.structs.replace(settings, seed=seed))
             for judge, group in JUDGES.items():
                 scores[storm, judge].append(measure(scene, group(scene)))
-    print(table(scores))
+    return table(scores)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from benchmarks.accuracy import PLAIN, adjusted_rand, average, by_graph, by_labels, by_machine, make_scene, measure, pairwise_f1, table
+from benchmarks.accuracy import PLAIN, average, by_graph, by_labels, by_machine, make_scene, measure, table
+from benchmarks.partition import adjusted_rand, pairwise_f1
 
 
 def test_equal_partitions_score_one() -> None:
