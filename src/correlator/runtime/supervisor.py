@@ -8,7 +8,6 @@ tells it that the supervisor is gone.
 import asyncio
 import logging
 import os
-import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -66,13 +65,6 @@ class Supervisor:
             self.stop.set()
             await self._end_all(keeping)
             await asyncio.gather(kept, stopping, return_exceptions=True)
-
-    def reload(self) -> None:
-        """Have rules and topology taken anew: by one worker, for all follow the log."""
-        for worker in sorted(self._running):
-            self._running[worker].send_signal(signal.SIGHUP)
-            return
-        _logger.error("reload refused, what was in force stays: no worker runs just now")
 
     async def _keep(self, worker: int) -> None:
         """Start a worker again and again, until it ends well or must not be started again."""
