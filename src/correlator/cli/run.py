@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from correlator.cli.errors import FailedError, explained
 from correlator.cli.reload import Files, refuse_hangup, reloading
@@ -20,7 +21,7 @@ from correlator.model.instant import SECOND
 from correlator.runtime.allocation import settle_memory
 from correlator.runtime.authority import until_open
 from correlator.runtime.control import control_in_force
-from correlator.runtime.counting import count_as
+from correlator.runtime.counting import Done, count_as, done
 from correlator.runtime.http import OPENING, Readiness, monitoring
 from correlator.runtime.supervisor import tell_supervisor
 from correlator.runtime.telemetry import Telemetry
@@ -65,26 +66,26 @@ def run(
         settings = settings_of(config)
         listen = listen if listen is not None else settings.http.listen
         if worker is not None:
-            events, cpu = _worked(
+            came_to = _worked(
                 _Run(settings, None, worker=worker, instance=f"{of}-{worker}"), None, None, listen="off", until_idle=until_idle
             )
         else:
             files = Files(config, settings, rules=rules, topology=topology)
             control = files.read()
             if workers > 1:
-                events, cpu = supervised(settings, files, control, workers=workers, listen=listen, until_idle=until_idle)
+                came_to = supervised(settings, files, control, workers=workers, listen=listen, until_idle=until_idle)
             else:
-                events, cpu = _worked(_Run(settings, files), embedded, control, listen=listen, until_idle=until_idle)
+                came_to = _worked(_Run(settings, files), embedded, control, listen=listen, until_idle=until_idle)
     if as_json:
-        click.echo(json_line({"events": events, "cpu_s": round(cpu, 4)}))
+        click.echo(json_line({**came_to._asdict(), "cpu_s": round(came_to.cpu_s, 4)}))
 
 
-def _worked(runner: "_Run", embedded: Path | None, control: Control | None, *, listen: str, until_idle: bool) -> tuple[int, float]:
-    """Be the service, or one of its workers; answer how many items were received, and the seconds of CPU."""
+def _worked(runner: "_Run", embedded: Path | None, control: Control | None, *, listen: str, until_idle: bool) -> Done:
+    """Be the service, or one of its workers; answer what it came to."""
     settle_memory()
     cpu = time.process_time()
     uvloop.run(runner.run(embedded, control, listen=listen, until_idle=until_idle))
-    return runner.events, time.process_time() - cpu
+    return done(runner.registry, time.process_time() - cpu)
 
 
 class _Run:
@@ -100,9 +101,9 @@ class _Run:
         self._readiness = Readiness(self._telemetry.ready)
 
     @property
-    def events(self) -> int:
-        """How many items were received."""
-        return int(self._telemetry.registry.get_sample_value("correlator_items_received_total") or 0)
+    def registry(self) -> CollectorRegistry:
+        """What it counted."""
+        return self._telemetry.registry
 
     async def run(self, embedded: Path | None, control: Control | None, *, listen: str, until_idle: bool) -> None:
         """Listen first: a service that cannot be reached must not take the log over from one that can."""

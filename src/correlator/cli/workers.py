@@ -23,7 +23,7 @@ from correlator.frames.control import Control
 from correlator.intake.route import Router
 from correlator.model.instant import SECOND
 from correlator.runtime.authority import Authority, until_open
-from correlator.runtime.counting import FOLDER, count_as, registry_of
+from correlator.runtime.counting import FOLDER, Done, count_as, done, registry_of
 from correlator.runtime.http import OPENING, ListenError, Readiness, monitoring, serve
 from correlator.runtime.supervisor import Supervisor, WorkersStoppedError
 from correlator.runtime.telemetry import Telemetry
@@ -31,8 +31,8 @@ from correlator.runtime.telemetry import Telemetry
 _logger: Final = logging.getLogger(__name__)
 
 
-def supervised(settings: Settings, files: Files, control: Control, *, workers: int, listen: str, until_idle: bool) -> tuple[int, float]:
-    """Put `control` in force, and run workers until told to stop; answer how many items they received, and the seconds of CPU of all."""
+def supervised(settings: Settings, files: Files, control: Control, *, workers: int, listen: str, until_idle: bool) -> Done:
+    """Put `control` in force, and run workers until told to stop; answer what they came to together."""
     with TemporaryDirectory(prefix="correlator-workers-") as name:
         folder, handed = Path(name), Path(name, "settings.yaml")
         handed.write_text(settings_text(settings), encoding="utf-8")  # files may be half edited when a worker is started again
@@ -48,7 +48,7 @@ def supervised(settings: Settings, files: Files, control: Control, *, workers: i
         except WorkersStoppedError as error:
             raise FailedError(str(error)) from error
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return int(registry.get_sample_value("correlator_items_received_total") or 0), used.ru_utime + used.ru_stime
+        return done(registry, used.ru_utime + used.ru_stime)
 
 
 class _Office:
