@@ -14,6 +14,7 @@ from correlator.config.located import BYTES_LIMIT, Mapping, read
 from correlator.config.matchers import parse_matchers
 from correlator.config.nearest import Suggester, nearest
 from correlator.config.problem import REPORT_LIMIT, ConfigError, Findings, Problem
+from correlator.config.scenario_schema import ScenarioFile
 from correlator.config.schema import RulesFile, TopologyFile
 from correlator.config.schemas import schemas
 from correlator.config.settings import Settings, load_settings
@@ -416,13 +417,13 @@ def test_a_default_folder_that_is_missing_is_no_mistake(tmp_path: Path) -> None:
     assert (settings.rules, settings.topology) == ((), ())
 
 
-@pytest.mark.parametrize("name", ["rules", "topology", "settings"])
+@pytest.mark.parametrize("name", ["rules", "topology", "settings", "scenario"])
 def test_the_schemas_for_editors_are_fresh(name: str) -> None:
     assert json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text()) == schemas()[name]
 
 
 def test_the_documents_name_every_key() -> None:
-    for page, model in (("rules.md", RulesFile), ("topology.md", TopologyFile)):
+    for page, model in (("rules.md", RulesFile), ("topology.md", TopologyFile), ("scenarios.md", ScenarioFile)):
         text = (ROOT / "docs" / page).read_text()
         assert [key for key in _keys(model.model_json_schema(by_alias=True)) if f"`{key}" not in text and f"{key}`" not in text] == []
 

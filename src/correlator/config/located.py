@@ -88,6 +88,13 @@ class Document:
                 place, here = here.places[step], here[step]
         return _mark(self.file, place)
 
+    def part(self, key: str) -> "Document":
+        """Answer what stands behind a key at the top as a document of its own, whose places are those of this file."""
+        place = self.root.place(key, of_key=False) if isinstance(self.root, Mapping) else None
+        if place is None:
+            return Document(self.file, None, self._place)
+        return Document(self.file, self.root[key], place)  # type: ignore[index] # only a mapping has a place for a key
+
 
 def read(content: bytes, file: str) -> Document:
     """Read one YAML document; `file` is what messages call it.

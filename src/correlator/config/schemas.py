@@ -4,11 +4,12 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from correlator.config.scenario_schema import ScenarioFile
 from correlator.config.schema import DURATION_FORMS, RulesFile, TopologyFile
 from correlator.config.settings import Settings
 from correlator.model.instant import format_duration
 
-_MODELS: Final[dict[str, type[BaseModel]]] = {"rules": RulesFile, "topology": TopologyFile, "settings": Settings}
+_MODELS: Final[dict[str, type[BaseModel]]] = {"rules": RulesFile, "topology": TopologyFile, "settings": Settings, "scenario": ScenarioFile}
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 

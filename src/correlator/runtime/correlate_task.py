@@ -39,12 +39,14 @@ class CorrelateTask:
         checkpoint: CheckpointSettings,
         telemetry: Telemetry,
         on_restored: Callable[[], None],
+        on_works: Callable[[], None] = lambda: None,
         raw: Collection[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`raw` names the raw partitions that are missed when they fall behind, as `topic-number`; None for all that ever spoke.
 
-        `clock` answers seconds that only grow: it says when a checkpoint is due, or the position again, and nothing else.
+        It tells `on_works` when it has committed or has nothing to do. `clock` answers seconds that only grow: it says when a checkpoint is
+        due, or the position again, and nothing else.
         """
         self._log = log
         self._topics = topics
@@ -53,6 +55,7 @@ class CorrelateTask:
         self._checkpoint_settings = checkpoint
         self._telemetry = telemetry
         self._on_restored = on_restored
+        self._on_works = on_works
         self._writer = log.writer(topics.correlate_writer(partition))
         self._reader = log.reader(self._tp)
         self._group = topics.correlate_group
@@ -87,6 +90,7 @@ class CorrelateTask:
                 self.position = self._reader.position  # what is left were holes, such as the markers of Kafka's transactions
                 await self._backlog.rested()
                 await self._say_again()
+                self._on_works()
             if self._reader.position >= self._backlog.end:
                 self.waiting_since = None
 
@@ -176,6 +180,7 @@ class CorrelateTask:
         await self._backlog.moved(position)
         self._count(written)
         self._telemetry.batch(Stage.CORRELATE, stepped - started, len(batch))
+        self._on_works()
         self._telemetry.commit(time.perf_counter() - stepped)
         self._measure()
 

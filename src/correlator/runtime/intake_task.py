@@ -52,7 +52,8 @@ class IntakeTask:
     """Runs the intake of one raw partition until it fails or is cancelled. Its memory dies with it; its position is in the log.
 
     Rules and topology come from the control topic, at the start and between batches; `caution` knows what failed in earlier lives.
-    It keeps pace with the `others`, the raw partitions beside its own; `seconds` and `rest` are the clock and the sleep of its patience.
+    It keeps pace with the `others`, the raw partitions beside its own, and tells `on_works` when it has committed or has nothing to do.
+    `seconds` and `rest` are the clock and the sleep of its patience.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class IntakeTask:
         caution: Caution,
         telemetry: Telemetry,
         others: Sequence[TopicPartition] = (),
+        on_works: Callable[[], None] = lambda: None,
         clock: Callable[[], Instant] = wall_clock,
         seconds: Callable[[], float] = time.monotonic,
         rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -77,6 +79,7 @@ class IntakeTask:
         self._is_recording = is_recording
         self._caution = caution
         self._telemetry = telemetry
+        self._on_works = on_works
         self._clock = clock
         self._writer = log.writer(topics.intake_writer(tp))
         self._reader = log.reader(tp)
@@ -156,9 +159,11 @@ class IntakeTask:
             self._ticked = now
             await self._pace.refresh(now)
             await self._commit(self._intake.tick(now, until=self._pace.until))
+            self._on_works()
         elif self._is_recording:
             self._tell_doubts()
             await self._commit(self._intake.say(self._pace.until))  # what came was no record, or the position is due again
+            self._on_works()
 
     async def _go_on(self, part: _Part) -> None:
         """Take the next of the batch in hand, in one transaction. A recording does not end before all are heard that are behind."""
@@ -303,6 +308,7 @@ class IntakeTask:
         self._note, self._committed = note, now
         await self._backlog.moved(position)
         self._tell_refusals(output.dead_letters)
+        self._on_works()
         self._telemetry.commit(time.perf_counter() - started)
         self._telemetry.on_intake(output.counts, dead_letters=len(output.dead_letters))
         self._limits.note(limits_of(output.counts))

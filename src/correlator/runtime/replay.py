@@ -12,11 +12,10 @@ from correlator.correlate.machine import Effects, Machine
 from correlator.correlate.render import Stretch
 from correlator.frames.control import Control
 from correlator.intake.output import DeadLetter, IntakeCounts, IntakeOutput
-from correlator.intake.pipeline import Intake
-from correlator.intake.route import Router
 from correlator.model.calendar import format_rfc3339
 from correlator.model.event import Flag, Verdict
 from correlator.model.incident import IncidentDocument, encode_document, encode_incident
+from correlator.runtime.core import Core
 from correlator.runtime.files import Records
 from correlator.runtime.limits import Limit, limits_of
 from correlator.runtime.metrics import flag_word
@@ -40,8 +39,8 @@ class Replay:
     """One offline run: records in, files of a folder out. Memory does not grow with the input."""
 
     def __init__(self, control: Control, out: Path) -> None:
-        self._intake = Intake("recording", control, is_recording=True)
-        self._machines = [Machine(control, domain=domain, guesses=False, drafts=False) for domain in Router(control.topology).domains]
+        self._core = Core(control)
+        self._intake, self._machines = self._core.intake, self._core.machines
         self._out = out
         self._funnel = _Funnel()
         self._offset = 0
@@ -81,8 +80,8 @@ class Replay:
             self._files[2].write(encode_document(dead_letter_row(letter, batch, letter.offset - first)) + b"\n")
         while self._undecided and self._undecided[0][0] + len(self._undecided[0][1].values) <= output.position:
             self._undecided.popleft()
-        for partition, frame in output.frames:
-            self._write(partition, self._machines[partition].step(frame))
+        for partition, effects in self._core.follow(output):
+            self._write(partition, effects)
 
     def _write(self, partition: int, effects: Effects) -> None:
         self._funnel.counts.flagged[Flag.RESOLVED_BEFORE_FIRING] += effects.resolved_early

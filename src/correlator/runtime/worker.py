@@ -67,7 +67,8 @@ class Task(Protocol):
 class _Place:
     """One partition of our share: its task of the moment, which is made anew for each attempt."""
 
-    def __init__(self, name: str, make: Callable[[], Task], caution: Caution | None = None) -> None:
+    def __init__(self, name: str, make: Callable[[Callable[[], None]], Task], caution: Caution | None = None) -> None:
+        """`make` is told whom to tell that the task works."""
         self.name = name
         self.make = make
         self.caution = caution
@@ -133,6 +134,7 @@ class Worker:
             TopicPartition(self._topics.raw(topic.name), number): topic for topic in settings.topics for number in range(topic.partitions)
         }
         self._frames = [TopicPartition(self._topics.frames, number) for number in range(len(self._domains))]
+        self._known = frozenset([*self._raw, *self._frames])
         self._membership = log.membership(self._topics.workers_group, [tuple(self._raw), self._frames])
         self._share: Share | None = None
         self._is_restored = self._is_ending = False
@@ -203,27 +205,27 @@ class Worker:
                 place.stay()
             else:
                 place.leave()
-        if share == self._share:
-            return
-        if self._membership.is_shared:
-            _logger.info("our share: %s", _listed(share))
-        self._share = share
-        for tp in sorted(share - self._places.keys()):
-            made = self._place(tp)
-            if made is not None:
-                self._places[tp] = made
+        if share != self._share:
+            self._share = share
+            self._tell_share(share)
+        for tp in sorted(share - self._places.keys()):  # one that came back while it was being left is among these only now
+            if tp in self._known:
+                made = self._places[tp] = self._place(tp)
                 made.running = group.create_task(self._kept(tp, made))
         self._look_restored()
 
-    def _place(self, tp: TopicPartition) -> _Place | None:
+    def _tell_share(self, share: Share) -> None:
+        if self._membership.is_shared:
+            _logger.info("our share: %s", _listed(share))
+        for tp in sorted(share - self._known):
+            _logger.warning("our settings do not know %s-%d: another worker has other settings; restart with the same", *tp)
+
+    def _place(self, tp: TopicPartition) -> _Place:
         topic = self._raw.get(tp)
-        if topic is not None:
-            caution = self._cautions.setdefault(tp, Caution(self._settings.batch.records))
-            return _Place(f"intake {tp.topic}-{tp.partition}", partial(self._intake, tp, topic), caution)
-        if tp in self._frames:
+        if topic is None:
             return _Place(f"correlate {self._domains[tp.partition]}", partial(self._correlate, tp.partition))
-        _logger.warning("our settings do not know %s-%d: another worker has other settings; restart with the same", *tp)
-        return None
+        caution = self._cautions.setdefault(tp, Caution(self._settings.batch.records))
+        return _Place(f"intake {tp.topic}-{tp.partition}", partial(self._intake, tp, topic), caution)
 
     async def _kept(self, tp: TopicPartition, place: _Place) -> None:
         """Keep a partition's task running for as long as it is in our share, and forget it then."""
@@ -255,13 +257,12 @@ class Worker:
 
         Anything else ends the worker.
         """
-        started, task, pause = time.monotonic(), place.make(), 0.0
+        task, pause, is_fenced = place.make(partial(self._works, place)), 0.0, False
         place.task = task
-        is_fenced = False
         try:
             await task.run()
         except Transient as error:
-            place.failures = place.failures + 1 if time.monotonic() - started < BACK_OFF_S[-1] else 1
+            place.failures += 1
             pause = BACK_OFF_S[min(place.failures, len(BACK_OFF_S)) - 1]
             self._telemetry.failed(place.stage)
             self._readiness.not_ready(place.name, f"{place.name}: {error}")
@@ -281,6 +282,10 @@ class Worker:
             place.task = None
             await _closed(task)
         await (place.confirmation() if is_fenced else asyncio.sleep(pause))
+
+    def _works(self, place: _Place) -> None:
+        """Take note that a task did all there was to do, so that what failed before has passed."""
+        place.failures = 0
         self._readiness.ready(place.name)
 
     def _bear(self, place: _Place, error: Fenced) -> None:
@@ -297,7 +302,7 @@ class Worker:
         self._telemetry.fenced()
         _logger.info("%s: another worker owns it now: %s", place.name, error)
 
-    def _intake(self, tp: TopicPartition, topic: TopicSettings) -> Task:
+    def _intake(self, tp: TopicPartition, topic: TopicSettings, on_works: Callable[[], None]) -> Task:
         task = IntakeTask(
             self._log,
             self._topics,
@@ -306,13 +311,14 @@ class Worker:
             is_recording=topic.arrival == "item",
             caution=self._cautions[tp],
             telemetry=self._telemetry,
+            on_works=on_works,
             # Live topics wait for no recording, nor recordings for them.
             others=[other for other, one in self._raw.items() if one.arrival == topic.arrival and other != tp],
         )
         self._intakes[tp] = task
         return task
 
-    def _correlate(self, partition: int) -> Task:
+    def _correlate(self, partition: int, on_works: Callable[[], None]) -> Task:
         task = CorrelateTask(
             self._log,
             self._topics,
@@ -321,6 +327,7 @@ class Worker:
             checkpoint=self._settings.checkpoint,
             telemetry=self._telemetry,
             on_restored=self._look_restored,
+            on_works=on_works,
             raw={f"{tp.topic}-{tp.partition}" for tp in self._raw},
         )
         self._correlates[partition] = task

@@ -1,11 +1,13 @@
 """The membership: Kafka's group protocol in its four requests, without positions and without fetching anything.
 
 One member, the leader, divides the partitions for all (`shares_of`). aiokafka's consumer is not used: it leaves the group when nobody
-polls records from it.
+polls records from it. Heartbeats go out from a thread of their own, as those of Kafka's own client do: a state of a million alerts takes
+ten seconds to restore, and a member that is silent for that long would lose it before it has it, as would the next.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +28,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
+from correlator.runtime.kafka.beside import beside
 from correlator.runtime.kafka.client import Client, check
 from correlator.runtime.kafka.errors import port_error
 from correlator.runtime.kafka.shares import Member, shares_of
@@ -44,6 +47,8 @@ _PAUSE_S: Final = 0.2
 _UNTOLD: Final = 25
 """So many times in a row, five seconds, a group may have no coordinator without a warning: a new broker first makes the topic for it."""
 _LEAVE_PATIENCE_S: Final = 1.0
+BUSY_MOST_S: Final = 300.0
+"""A worker whose loop does not move for longer is taken to be stuck, as Kafka's own client has it (max.poll.interval.ms)."""
 _TYPE: Final = "consumer"
 _PROTOCOL: Final = "correlator"
 _REFUSED: Final = (GroupAuthorizationFailedError, InvalidGroupIdError)
@@ -63,6 +68,8 @@ class KafkaMembership:
         self._member = ""
         self._generation = -1
         self._share: Share = frozenset()
+        self._told: Share | None = None
+        self._heard = 0.0
 
     @property
     def is_shared(self) -> bool:
@@ -70,24 +77,40 @@ class KafkaMembership:
         return True
 
     async def run(self, on_share: Callable[[Share], None]) -> None:
-        """See `Membership.run`."""
-        told, absences = False, 0
+        """See `Membership.run`. Where the loop of the caller was busy, it is told the newest share alone."""
+        loop = asyncio.get_running_loop()
+        self._heard = time.monotonic()
+
+        def hear() -> None:
+            self._heard = time.monotonic()
+            if self._told is not None:
+                on_share(self._told)
+
+        await beside(lambda: self._keep(lambda: loop.call_soon_threadsafe(hear)))
+
+    # What follows runs in the thread
+
+    async def _keep(self, tell: Callable[[], object]) -> None:
+        """Be a member; `tell` has the caller's loop look at what there is to hear."""
+        is_warned, absences = False, 0
         try:
             while True:
                 try:
                     self._share = await self._join()
-                    told, absences = False, 0
-                    await self._stay(on_share)
+                    is_warned, absences = False, 0
+                    await self._stay(tell)
                 except (KafkaError, TimeoutError, OSError, Transient) as error:
                     self._forget(error)
                     absences = absences + 1 if isinstance(error, GroupCoordinatorNotAvailableError) else _UNTOLD
                     is_usual = isinstance(error, MemberIdRequired | RebalanceInProgressError)
-                    if not told and not is_usual and absences >= _UNTOLD:
-                        told = True
+                    if not is_warned and not is_usual and absences >= _UNTOLD:
+                        is_warned = True
                         _logger.warning("group %s: %s; joining it again", self._group, _text(error))
                     await asyncio.sleep(0 if isinstance(error, MemberIdRequired) else _PAUSE_S)
         finally:
             await self._leave()
+            if self._client is not None:
+                await self._client.close()
 
     def _forget(self, error: Exception) -> None:
         """Forget what an error proves wrong. Raises Refused for one that will not pass."""
@@ -127,27 +150,39 @@ class KafkaMembership:
         given = ConsumerProtocolMemberAssignment.decode(answer.member_assignment).partitions()
         return frozenset([TopicPartition(tp.topic, tp.partition) for tp in given])
 
-    async def _stay(self, on_share: Callable[[Share], None]) -> None:
+    async def _stay(self, tell: Callable[[], object]) -> None:
         """Tell our share at each heartbeat, until the group wants another round. Raises aiokafka's error when it does not know us."""
         while True:
-            on_share(self._share)
+            self._told = self._share
+            tell()
             await asyncio.sleep(HEARTBEAT_S)
+            if time.monotonic() - self._heard > BUSY_MOST_S:
+                return await self._stand_aside(tell)
             answer = await self._ask(HeartbeatRequest(self._group, self._generation, self._member))
             if answer.error_code == RebalanceInProgressError.errno:
-                return
+                return None
             check(answer.error_code)
+
+    async def _stand_aside(self, tell: Callable[[], object]) -> None:
+        """Leave the work to others until the caller's loop moves again."""
+        _logger.error(
+            "group %s: this worker has been at one thing for %s s; others take its share until it is done", self._group, BUSY_MOST_S
+        )
+        await self._leave()
+        self._member, self._share, self._told = "", frozenset(), None
+        stuck = self._heard
+        while self._heard == stuck:
+            tell()
+            await asyncio.sleep(HEARTBEAT_S)
 
     async def _leave(self) -> None:
         """Say goodbye, so that nobody waits for us; a group that does not hear it finds out by itself."""
-        if self._client is None:
-            return
         try:
             async with asyncio.timeout(_LEAVE_PATIENCE_S):
                 if self._member and self._node is not None:
                     await self._ask(LeaveGroupRequest(self._group, self._member))
         except (KafkaError, TimeoutError, OSError) as error:
             _logger.info("group %s was left without a word: %s", self._group, _text(error))
-        await self._client.close()
 
 
 def _divided(members: Sequence[tuple[Any, ...]]) -> list[tuple[str, bytes]]:

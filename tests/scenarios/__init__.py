@@ -1,0 +1,1 @@
+"""Stories of real faults as files, and the tests that play them."""
