@@ -266,7 +266,8 @@ class Worker:
             pause = BACK_OFF_S[min(place.failures, len(BACK_OFF_S)) - 1]
             self._telemetry.failed(place.stage)
             self._readiness.not_ready(place.name, f"{place.name}: {error}")
-            _logger.warning("%s failed: %s; it is made anew in %s s", place.name, error, pause)
+            if place.failures == 1:  # an outage is told of once, and its end; `/-/ready` has the newest reason
+                _logger.warning("%s failed: %s; it is made anew until it works", place.name, error)
         except Fenced as error:
             self._bear(place, error)
             is_fenced = True
@@ -285,6 +286,8 @@ class Worker:
 
     def _works(self, place: _Place) -> None:
         """Take note that a task did all there was to do, so that what failed before has passed."""
+        if place.failures:
+            _logger.info("%s works again, after %d failures", place.name, place.failures)
         place.failures = 0
         self._readiness.ready(place.name)
 
