@@ -38,6 +38,7 @@ from tests.runtime import test_contract as contract
 from tests.runtime.brokers import Storage
 from tests.runtime.test_contract import LogFactory
 
+MANY: Final = [TopicPartition(f"kafka.many-{number}", 0) for number in range(4)]
 FEW: Final = settings(max_examples=12, deadline=None)
 
 
@@ -138,6 +139,7 @@ async def test_a_transaction_that_the_broker_dropped_for_its_age_may_be_tried_ag
 
 
 async def test_a_transaction_that_was_dropped_is_told_so_by_what_is_sent_next_too(log: KafkaLog) -> None:
+    await log.open_topics([TopicSettings(tp.topic) for tp in MANY])
     writer = await started(log)
     await write(writer, b"first", position=1)
     await dropped(log, writer)
@@ -147,9 +149,9 @@ async def test_a_transaction_that_was_dropped_is_told_so_by_what_is_sent_next_to
 
 
 async def send_on(writer: Writer) -> None:
-    """Send until it fails, in a transaction that is open already."""
-    for _ in range(100):
-        await writer.send(EVENTS, Messages([b"z" * 600_000] * 3))
+    """Send to partitions that are new to the transaction, until that fails."""
+    for tp in MANY:
+        await writer.send(tp, Messages([b"z" * 600_000] * 3))
 
 
 async def test_a_ghost_that_comes_back_late_is_fenced_where_the_newer_writer_moved_on(log: KafkaLog) -> None:
@@ -162,9 +164,6 @@ async def test_a_ghost_that_comes_back_late_is_fenced_where_the_newer_writer_mov
         await ghost.commit()
     await ghost.close()
     await newer.close()
-
-
-MANY: Final = [TopicPartition(f"kafka.many-{number}", 0) for number in range(4)]
 
 
 async def fenced(log: KafkaLog, *, sent_before: int) -> None:
