@@ -105,6 +105,17 @@ def test_nothing_is_left_when_all_incidents_are_gone() -> None:
     assert (grouper._places, grouper._onsets) == ({}, {})  # noqa: SLF001 - the memory under test
 
 
+def test_what_is_remembered_of_surroundings_is_bounded_though_splits_come_and_go() -> None:
+    grouper = Grouper(SHOP, Grouping())
+    for number in range(3 * group.LOOKS_MOST):
+        incident = an_incident(f"i{number}", alerts=group.BUSY_FROM)
+        incident.scope = (f"split-{number}",)
+        grouper.add(incident, incident.hits["db"])
+        assert grouper.place("db", incident.scope, at("20s")).incident is incident
+        grouper.remove(incident)
+    assert sum(map(len, grouper._seers.values())) <= group.LOOKS_MOST * len(grouper.reaches_of("db"))  # noqa: SLF001 - the memory under test
+
+
 ENTITIES = st.sampled_from(("web", "cart", "payments", "db", "mail", "?odd"))
 HITS = st.tuples(st.integers(0, 5), ENTITIES, st.integers(0, 240), st.integers(1, 5))
 
@@ -116,6 +127,7 @@ def test_a_grouper_rebuilt_in_any_order_places_alike(hits: list[tuple[int, str, 
     grouper = Grouper(SHOP, Grouping())
     for number, name, second, alerts in hits:
         grouper.add(incidents[number], _struck(incidents[number], name, at(f"{second}s"), alerts=alerts))
+        grouper.place(entity, incidents[number].scope, at(f"{second}s"))  # what it remembers of this must not outlive the next hit
     for number in dict.fromkeys(gone):
         incidents[number].state = IncidentState.CLOSED
         grouper.remove(incidents[number])
@@ -138,6 +150,18 @@ def test_what_explains_an_alert_is_where_it_is_placed(hits: list[tuple[int, str,
     assert explained in (None, grouper.place(entity, (), at(f"{second}s")).incident)
     if explained is None:
         assert not group._is_explained(grouper._declared(entity, (), at(f"{second}s")) if hits else {})  # noqa: SLF001 - the long way
+
+
+@given(hits=st.lists(HITS, max_size=25), entity=ENTITIES, second=st.integers(0, 300))
+def test_an_alert_is_placed_as_if_all_incidents_were_weighed(hits: list[tuple[int, str, int, int]], entity: str, second: int) -> None:
+    incidents = [Incident(f"i{number}", (), IncidentState.OPEN, opened=at(f"{number}s")) for number in range(3)]
+    grouper = Grouper(SHOP, Grouping())
+    for number, name, onset, alerts in hits:
+        grouper.add(incidents[number % 3], _struck(incidents[number % 3], name, at(f"{onset}s"), alerts=alerts))
+    cases = grouper._declared(entity, (), at(f"{second}s")) if hits else {}  # noqa: SLF001 - the long way
+    if hits and not group._is_explained(cases):  # noqa: SLF001
+        grouper._add_undeclared(cases, (), entity, at=at(f"{second}s"))  # noqa: SLF001
+    assert _shown(grouper.place(entity, (), at(f"{second}s"))) == _shown(group._best(cases))  # noqa: SLF001
 
 
 def _struck(incident: Incident, entity: str, onset: Instant, *, alerts: int) -> Hit:

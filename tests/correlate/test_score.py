@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from correlator.correlate.score import (
     NEW_FAULT,
@@ -11,12 +13,14 @@ from correlator.correlate.score import (
     levels_of,
     reaches_from,
     same_score,
+    scores_of,
     spread_score,
     unseen_reach,
     weight_of,
 )
 from correlator.model.instant import MINUTE, SECOND, parse_duration
 from correlator.model.topology import Edge, EdgeKind, Node, NodeKind, Topology
+from correlator.state.records import Hit
 
 from tests.builders import SHOP
 
@@ -128,3 +132,14 @@ def test_hosts_add_no_level() -> None:
 
 def test_a_ring_of_dependencies_has_levels() -> None:
     assert set(levels_of(a_graph("a>b", "b>c", "c>a", "c>d", "a>a"))) == {"a", "b", "c", "d"}
+
+
+ENTITY = st.sampled_from("abcd")
+
+
+@given(ends=st.tuples(ENTITY, ENTITY), gap=st.integers(-400_000, 400_000), alerts=st.integers(1, 6))
+def test_hits_are_scored_together_as_each_one_is_alone(ends: tuple[str, str], gap: int, alerts: int) -> None:
+    entity, other = ends
+    reach = reaches_from(CHAIN, entity, hops=3)[other]
+    chance = same_score(gap) if entity == other else spread_score(reach, gap)
+    assert scores_of([(reach, Hit(other, 1_000_000, 1_000_000, "Down", b"f", alerts))], 1_000_000 + gap) == [chance * weight_of(alerts)]

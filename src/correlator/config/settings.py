@@ -54,7 +54,7 @@ class HttpSettings(Section):
 class CheckpointSettings(Section):
     """When changed state is written beside the log; whichever comes first."""
 
-    rows: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(default=50_000, description="After so many changed rows.")
+    rows: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(default=100_000, description="After so many changed rows.")
     every: Annotated[Duration, BeforeValidator(Between(SECOND, HOUR)), durations_as_text, _as_text] = Field(
         default=5 * SECOND, description="After so much time."
     )

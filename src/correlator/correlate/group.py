@@ -5,6 +5,7 @@ rebuilt from the incidents.
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 from math import fsum
 from typing import Final
 
@@ -19,6 +20,7 @@ from correlator.correlate.score import (
     levels_of,
     reaches_from,
     same_score,
+    scores_of,
     spread_score,
     unseen_reach,
     weight_of,
@@ -34,6 +36,10 @@ SCAN_MOST: Final = 64
 """Only this many of the newest hits of a scope are weighed where no path is declared."""
 REMEMBERED_MOST: Final = 5_000
 """The surroundings of this many entities are remembered; then they are found anew."""
+BUSY_FROM: Final = 8
+"""With so many alerts an entity is likely to show more: what lies near it is remembered."""
+LOOKS_MOST: Final = 1_000
+"""After so many looks around, what was seen near is forgotten and found anew: this many places have been looked at, at most."""
 _EXPLAINED: Final = 1e-3
 """A declared cause at least this likely makes the search for an undeclared one needless."""
 
@@ -48,9 +54,26 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
 
 NEW: Final = Placement()
 _PENDING = IncidentState.PENDING
+_SAME = Relation.SAME
 _CHANCE: Final = (-NEW_FAULT, 0, b"", "")
 """What a case must rank below: by the sum of its scores, negative, when its incident began, that one's first member, and its id."""
 
+_Found = tuple[Reach, Incident, Hit]
+"""A hit of an incident, and how it lies to the entity that asks."""
+
+
+class _Near(msgspec.Struct, frozen=True, gc=False):
+    """The hits within reach of an entity, its own among them, if one incident has them all."""
+
+    hits: list[tuple[Reach, Hit]]
+    only: Incident | None = None
+    own: Hit | None = None
+
+
+_NOT_LOOKED: Final = _Near([])
+"""Stands for what is near to an entity that shows little or reaches too many."""
+_Place = tuple[tuple[str, ...], str]
+"""An entity in one copy of the graph."""
 _Places = dict[str, dict[str, tuple[Incident, Hit]]]
 """Hits of live incidents by entity and incident id."""
 _NOWHERE: Final[dict[str, tuple[Incident, Hit]]] = {}
@@ -70,7 +93,7 @@ class _Case(msgspec.Struct, gc=False):
 _Cases = dict[str, _Case]
 """By incident id, only those for which anything speaks."""
 _Scored = tuple[float, Incident, Hit]
-"""How likely a hit of an incident made an alert fire, whatever the hit's own weight."""
+"""How much a hit speaks for its incident."""
 
 
 class _Onsets(msgspec.Struct):
@@ -89,11 +112,15 @@ class Grouper:
         self._places: dict[tuple[str, ...], _Places] = {}
         self._onsets: dict[tuple[str, ...], _Onsets] = {}
         self._reaches: dict[str, tuple[dict[str, Reach], tuple[Duration, Duration]]] = {}
+        self._near: dict[_Place, _Near] = {}
+        self._seers: dict[_Place, list[_Place]] = {}
+        self._looks = 0
         self._levels = levels_of(topology)
 
     def add(self, incident: Incident, hit: Hit) -> None:
         """Note that an incident has a hit at an entity, or that the hit's onset moved."""
         self._places.setdefault(incident.scope, {}).setdefault(hit.entity, {})[incident.id] = (incident, hit)
+        self._overlook((incident.scope, hit.entity))
         onsets, key = self._onsets.setdefault(incident.scope, _Onsets()), (hit.entity, incident.id)
         onset = onsets.by_hit.get(key)
         if onset != hit.onset:
@@ -106,6 +133,7 @@ class Grouper:
         """Forget all hits of an incident that nobody can join any more."""
         places, onsets = self._places.get(incident.scope, {}), self._onsets.get(incident.scope, _Onsets())
         for entity in incident.hits:
+            self._overlook((incident.scope, entity))
             here = places.get(entity, {})
             here.pop(incident.id, None)
             if not here:
@@ -131,10 +159,47 @@ class Grouper:
             known = self._reaches[entity] = (reaches, window_of(reaches.values()))
         return known
 
+    def _near_of(self, entity: str, scope: tuple[str, ...]) -> _Near:
+        """Answer the hits within reach of an entity that shows alert after alert and reaches few; `_NOT_LOOKED` for any other.
+
+        They are found anew when one of them came or went, not for each alert: with few alerts between, that would cost more than it saves.
+        """
+        here = self._places[scope].get(entity, _NOWHERE)
+        if len(here) != 1:
+            return _NOT_LOOKED
+        [(_, hit)] = here.values()
+        if hit.alerts < BUSY_FROM:
+            return _NOT_LOOKED
+        near = self._near.get((scope, entity))
+        return near if near is not None else self._look_around(entity, scope)
+
+    def _look_around(self, entity: str, scope: tuple[str, ...]) -> _Near:
+        places, reaches = self._places[scope], self.reaches_of(entity)
+        self._looks += 1
+        if self._looks > LOOKS_MOST:  # counts what is remembered of who reaches a place, which outlives what is near
+            self._near, self._seers, self._looks = {}, {}, 1
+        near = _NOT_LOOKED
+        if len(reaches) <= SCAN_MOST:
+            near = _near([(reach, *found) for name, reach in reaches.items() if name in places for found in places[name].values()])
+            for name in reaches:
+                self._seers.setdefault((scope, name), []).append((scope, entity))
+        self._near[scope, entity] = near
+        return near
+
+    def _overlook(self, place: _Place) -> None:
+        """Forget what was near to whoever reaches a place: a hit came there, moved or went."""
+        for seer in self._seers.pop(place, ()):
+            self._near.pop(seer, None)
+
     def place(self, entity: str, scope: tuple[str, ...], at: Instant) -> Placement:
         """Choose the incident whose hits together explain the alert best, if better than chance does; equals go to the older one."""
         if scope not in self._places:
             return NEW
+        near = self._near_of(entity, scope)
+        if near.only is not None and self._is_joinable(near.only, at):
+            placement = self._only_one(near, at)
+            if placement is not None:
+                return placement
         cases = self._declared(entity, scope, at)
         if not _is_explained(cases):
             self._add_undeclared(cases, scope, entity, at=at)
@@ -144,9 +209,11 @@ class Grouper:
         """Answer the incident that `place` chooses, if a declared path explains the alert; the rest of what `place` weighs is left out."""
         if scope not in self._places:
             return None
-        only = self._only_one(entity, scope, at)
-        if only is not None:
-            return only
+        near = self._near_of(entity, scope)
+        if near.only is not None and near.own is not None and self._is_joinable(near.only, at):  # the common case
+            is_likely = same_score(at - near.own.last) * weight_of(near.own.alerts) >= _EXPLAINED
+            if is_likely:
+                return near.only
         cases = self._declared(entity, scope, at)
         return _best(cases).incident if _is_explained(cases) else None
 
@@ -169,27 +236,21 @@ class Grouper:
             return False
         return spread_score(reach, theirs.onset - hit.onset) * weight_of(hit.alerts) > NEW_FAULT
 
-    def _only_one(self, entity: str, scope: tuple[str, ...], at: Instant) -> Incident | None:
-        """Answer the incident that has hits at the entity if no other is within reach, and that explains the alert: the common case."""
-        places, reaches = self._places[scope], self.reaches_of(entity)
-        here = places.get(entity, _NOWHERE)
-        if len(here) != 1 or len(reaches) > SCAN_MOST:
+    @staticmethod
+    def _only_one(near: _Near, at: Instant) -> Placement | None:
+        """Answer what `place` does where one incident has all hits within reach, and one of them explains the alert: the common case."""
+        scores = scores_of(near.hits, at)
+        largest = max(scores)
+        if largest < _EXPLAINED:
             return None
-        [(identifier, (incident, hit))] = here.items()
-        for name in reaches:
-            if name in places and (len(places[name]) != 1 or identifier not in places[name]):
-                return None
-        is_likely = same_score(at - hit.last) * weight_of(hit.alerts) >= _EXPLAINED
-        return incident if is_likely and self._is_joinable(incident, at) else None
+        nearest = min([hit.entity for score, (_, hit) in zip(scores, near.hits, strict=True) if score == largest])
+        return Placement(near.only, fsum(scores), nearest)
 
     def _declared(self, entity: str, scope: tuple[str, ...], at: Instant) -> _Cases:
         """Weigh hits at the entity itself and where the graph leads: of all hits of the scope, those whose time could fit."""
-        reaches, scored, cases = self.reaches_of(entity), list[_Scored](), _Cases()
-        for incident, hit in self._hits_near(entity, scope, at):
-            name = hit.entity
-            score = same_score(at - hit.last) if name == entity else spread_score(reaches[name], at - hit.onset)
-            scored.append((score, incident, hit))
-        self._weigh(scored, cases, at)
+        found, cases = self._hits_near(entity, scope, at), _Cases()
+        scores = scores_of([(reach, hit) for reach, _, hit in found], at)
+        self._weigh([(score, incident, hit) for score, (_, incident, hit) in zip(scores, found, strict=True)], cases, at)
         return cases
 
     def _add_undeclared(self, cases: _Cases, scope: tuple[str, ...], entity: str, *, at: Instant) -> None:
@@ -200,26 +261,28 @@ class Grouper:
         for onset, name, identifier in newest[max(0, end - SCAN_MOST) : end]:
             if at - onset <= UNSEEN_LATE and name not in reaches:
                 reach = unseen_reach(level, self._levels.get(name))
-                scored.append((spread_score(reach, at - onset), *places[name][identifier]))
+                incident, hit = places[name][identifier]
+                scored.append((spread_score(reach, at - onset) * weight_of(hit.alerts), incident, hit))
         self._weigh(scored, cases, at)
 
-    def _hits_near(self, entity: str, scope: tuple[str, ...], at: Instant) -> list[tuple[Incident, Hit]]:
+    def _hits_near(self, entity: str, scope: tuple[str, ...], at: Instant) -> list[_Found]:
         """Answer the hits at an entity and within its reach; where that is shorter than asking each, only those whose time could fit."""
         places, (reaches, (low, high)) = self._places[scope], self._reaches_and_window_of(entity)
         if len(reaches) > SCAN_MOST:
             hits = self._onsets[scope].hits
             low, high = bisect_left(hits, (at - high, "", "")), bisect_left(hits, (at - low + 1, "", ""))
             if high - low <= len(reaches):
-                others = [places[name][identifier] for _, name, identifier in hits[low:high] if name in reaches and name != entity]
-                return [*places.get(entity, _NOWHERE).values(), *others]
-        return [found for name in reaches if name in places for found in places[name].values()]
+                others = [(name, identifier) for _, name, identifier in hits[low:high] if name in reaches and name != entity]
+                own = [(reaches[entity], *found) for found in places.get(entity, _NOWHERE).values()]
+                return [*own, *[(reaches[name], *places[name][identifier]) for name, identifier in others]]
+        return [(reach, *found) for name, reach in reaches.items() if name in places for found in places[name].values()]
 
-    def _weigh(self, scored: list[_Scored], cases: _Cases, at: Instant) -> None:
+    def _weigh(self, scored: Iterable[_Scored], cases: _Cases, at: Instant) -> None:
         """Add what hits say to the cases of their incidents, as far as these may still be joined."""
-        for chance, incident, hit in scored:
-            if chance <= 0.0:
+        for score, incident, hit in scored:
+            if score <= 0.0:
                 continue
-            score, case = chance * weight_of(hit.alerts), cases.get(incident.id)
+            case = cases.get(incident.id)
             if case is not None:
                 case.scores.append(score)
                 if score > case.largest or (score == case.largest and hit.entity < case.nearest):
@@ -232,10 +295,19 @@ class Grouper:
 
     def path(self, entity: str, other: str) -> tuple[str, ...]:
         """Name the entities from one to another, as far as the graph says; both included."""
+        if other == entity:
+            return (entity,)
         reaches, path = self.reaches_of(entity), [other]
         while path[-1] != entity:
             path.append(reaches[path[-1]].via if other in reaches else entity)
         return tuple(reversed(path))
+
+
+def _near(found: list[_Found]) -> _Near:
+    """Sort out what was found within reach of an entity that has hits itself."""
+    if len({incident.id for _, incident, _ in found}) > 1:
+        return _NOT_LOOKED
+    return _Near([(reach, hit) for reach, _, hit in found], *found[0][1:])  # its own comes first
 
 
 def _is_explained(cases: _Cases) -> bool:

@@ -119,8 +119,9 @@ class Topology(msgspec.Struct, frozen=True, dict=True):
         """
         nodes = self.node_by_name
         for label in _LABELS_IN_ORDER:
-            if label in labels and labels[label] in nodes:
-                return labels[label]
+            node = nodes.get(labels[label]) if label in labels else None
+            if node is not None:
+                return node.name  # one text for all its alerts
         return None
 
     def scope_of(self, labels: dict[str, str]) -> tuple[str, ...]:

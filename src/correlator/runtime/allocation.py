@@ -11,13 +11,13 @@ import ctypes
 import gc
 from typing import Final
 
-YOUNG: Final = 50_000
+YOUNG: Final = 200_000
 """Objects made, less those freed, before the youngest are walked (CPython's own: 700)."""
 MIDDLE: Final = 50
 OLD: Final = 1_000
-_KEPT_BYTES: Final = 64 * 1024 * 1024
-_MAPPED_BYTES: Final = 32 * 1024 * 1024
-"""Blocks from this size on are mapped one by one, and go back at once: the most that glibc takes."""
+_KEPT_BYTES: Final = 16 * 1024 * 1024
+_MAPPED_BYTES: Final = 8 * 1024 * 1024
+"""Blocks from this size on are mapped one by one, and go back at once."""
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
