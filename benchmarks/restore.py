@@ -40,7 +40,7 @@ from benchmarks.brokers import a_broker
 from benchmarks.memory import ALERTS, INCIDENTS, START, active_alerts, correlate
 from benchmarks.rounds import Target, last_line
 
-TARGET, TARGET_ON_KAFKA = Target(must=15.0, aim=8.0), Target(must=20.0, aim=12.0)
+TARGET, TARGET_ON_KAFKA = Target(must=15.0, aim=8.0), Target(must=20.0, aim=10.0)
 TOPICS = Topics("bench")
 FRAMES, CHECKPOINTS = TopicPartition(TOPICS.frames, 0), TopicPartition(TOPICS.checkpoints, 0)
 SOURCE = "restore"

@@ -25,12 +25,13 @@ PARTITIONS, DOMAINS = 8, 4
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What the workers of one round did; the share is the first one's of all records."""
+    """What the workers of one round did; the shares are the first one's of all records, in taking them in and in judging them."""
 
     cpu_s: float
     wall_s: float
     events: int
     share: float
+    judged_share: float
 
 
 def work(application: Application, topology: Path, *, workers: int) -> Work:
@@ -44,8 +45,13 @@ def work(application: Application, topology: Path, *, workers: int) -> Work:
         for process in running:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
-    events = [line["events"] for line in lines]
-    return Work(sum(line["cpu_s"] for line in lines), time.perf_counter() - started, sum(events), events[0] / max(sum(events), 1))
+    events, judged = [[line[kind] for line in lines] for kind in ("events", "judged")]
+    cpu_s, wall_s = sum(line["cpu_s"] for line in lines), time.perf_counter() - started
+    return Work(cpu_s, wall_s, sum(events), _first_of(events), _first_of(judged))
+
+
+def _first_of(counts: Sequence[int]) -> float:
+    return counts[0] / max(sum(counts), 1)
 
 
 def _output(process: subprocess.Popen[bytes]) -> bytes:
@@ -57,9 +63,9 @@ def _output(process: subprocess.Popen[bytes]) -> bytes:
 
 def report(ones: Sequence[Work], twos: Sequence[Work]) -> float:
     """Print the rounds; answers the median of the ratios."""
-    print(f"{'':<10}{'one, CPU-s':>12}{'two, CPU-s':>12}{'ratio':>8}{'wall':>8}{'share':>8}")
+    print(f"{'':<10}{'one, CPU-s':>12}{'two, CPU-s':>12}{'ratio':>8}{'wall':>8}{'share':>8}{'judged':>8}")
     for number, (one, two) in enumerate(zip(ones, twos, strict=True), 1):
-        ratios = f"{two.cpu_s / one.cpu_s:>8.2f}{two.wall_s / one.wall_s:>8.2f}{two.share:>8.0%}"
+        ratios = f"{two.cpu_s / one.cpu_s:>8.2f}{two.wall_s / one.wall_s:>8.2f}{two.share:>8.0%}{two.judged_share:>8.0%}"
         print(f"{f'round {number}':<10}{one.cpu_s:>12.2f}{two.cpu_s:>12.2f}{ratios}")
     return median(two.cpu_s / one.cpu_s for one, two in zip(ones, twos, strict=True))
 
@@ -77,10 +83,13 @@ def main() -> None:
                 done.append(work(application, folder / "topology.yaml", workers=workers))
             if ones[-1].events != twos[-1].events:
                 raise SystemExit(f"one took {ones[-1].events} events, two took {twos[-1].events}: the figures would not compare")
-    ratio, share = report(ones, twos), median(two.share for two in twos)
+    ratio = report(ones, twos)
+    shares = {"intake": median(two.share for two in twos), "judging": median(two.judged_share for two in twos)}
     print(f"median of ratios {ratio:.2f}x   must {TARGET.must}x   aim {TARGET.aim}x   {TARGET.verdict(ratio)}")
-    is_fair = FAIR[0] <= share <= FAIR[1]
-    print(f"share of the first {share:.0%}   must {FAIR[0]:.0%} to {FAIR[1]:.0%}   {'met' if is_fair else 'MISSED'}")
+    is_fair = all(FAIR[0] <= share <= FAIR[1] for share in shares.values())
+    for name, share in shares.items():
+        verdict = "met" if FAIR[0] <= share <= FAIR[1] else "MISSED"
+        print(f"share of the first in {name} {share:.0%}   must {FAIR[0]:.0%} to {FAIR[1]:.0%}   {verdict}")
     sys.exit(TARGET.exit_code(ratio) or int(not is_fair))
 
 

@@ -204,8 +204,13 @@ class Broker:
         assert self._server is not None, "the broker does not run"
         self._server.send_signal(number)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs."""
+        return self._server is not None and self._server.poll() is None
+
     def kill(self) -> None:
-        """End the broker at once, as a power cut would; `start` brings it back with what it has on disk."""
+        """End the broker's process at once; `start` brings it back with what it wrote: its system keeps that, as no power cut would."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:

@@ -65,7 +65,7 @@ def test_until_idle_judges_all_and_says_how_much(storm: Path, tmp_path: Path, op
     publish(storm, tmp_path / "log")
     ended = correlator("run", *options, "--until-idle", "--json")
     line = json.loads(ended.stdout)
-    assert (ended.returncode, line["events"], line.keys()) == (0, SMALL.events, {"events", "cpu_s"})
+    assert (ended.returncode, line["events"], line["judged"], line.keys()) == (0, SMALL.events, SMALL.events, {"events", "judged", "cpu_s"})
     assert verdict(tmp_path / "log", storm) == "lost 0, double 0"
 
 

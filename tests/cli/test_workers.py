@@ -9,13 +9,14 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
+from correlator.runtime.control import control_in_force
 from correlator.runtime.kafka import Access, KafkaLog
 from correlator.runtime.ports import TopicSettings
 
 from loadtest.broker import Broker
 from loadtest.company import Load, Service, a_storm, settings_in, topics_of
-from tests.cli.conftest import Call
 from tests.cli.program import correlator
 
 pytestmark = pytest.mark.timeout(240)  # several processes and a broker on two cores
@@ -118,7 +119,7 @@ async def test_workers_until_idle_end_together_and_tell_of_all_events(tmp_path: 
     assert (ended.returncode, ended.stdout.split(",")[0]) == (0, '{"events":100'), ended.stderr
 
 
-async def test_what_a_person_must_mend_stops_all_workers(tmp_path: Path, broker: Broker) -> None:
+async def test_what_a_person_must_mend_never_starts_workers(tmp_path: Path, broker: Broker) -> None:
     settings = settings_in(tmp_path, broker.address)
     log = await KafkaLog.open(Access([broker.address]))
     await log.open_topics([TopicSettings(topics_of(settings).frames, 5)])
@@ -126,12 +127,68 @@ async def test_what_a_person_must_mend_stops_all_workers(tmp_path: Path, broker:
     ended = correlator("run", "--config", settings, "--workers", 2, "--listen", "off")
     assert ended.returncode == 2
     assert "frames has 5 partitions and needs 2, one for each domain of the topology: go back to the topology" in ended.stderr
-    assert ended.stderr.splitlines()[-1].endswith("stopped and said why, and all were stopped")
 
 
-def test_workers_read_their_settings_from_a_file(call: Call) -> None:
-    result = call("run", "--config", "-", "--workers", "2", given="topics: [{name: events}]")
-    assert (result.exit_code, result.stderr) == (2, "Error: --workers: each worker reads the settings itself; write them to a file\n")
+async def test_what_a_person_must_mend_stops_all_workers(tmp_path: Path, broker: Broker) -> None:
+    settings = settings_in(tmp_path, broker.address)
+    with Service(settings, "--workers", 2) as service:
+        await service.until("restored; ready", times=2)
+        admin = AdminClient({"bootstrap.servers": broker.address})
+        [deleting] = admin.delete_topics([topics_of(settings).frames]).values()
+        await asyncio.to_thread(deleting.result)
+        assert await service.ended() == 2
+        assert service.said[-1].endswith("stopped and said why, and all were stopped\n")
+
+
+async def test_a_worker_that_dies_while_files_are_half_edited_comes_back_with_what_is_in_force(tmp_path: Path, broker: Broker) -> None:
+    settings = settings_in(tmp_path, broker.address)
+    topology, written = tmp_path / "topology.yaml", settings.read_text()
+    whole = topology.read_text()
+    with Service(settings, "--workers", 2, *ANY_PORT) as service:
+        url = await address_of(service)
+        await service.until("restored; ready", times=2)
+        first = await in_force(broker, settings)
+        for text in ("services: {web: [", whole + "  wiki: {}\n"):
+            restored = sum("restored; ready" in line for line in service.said)
+            topology.write_text(text)
+            settings.write_text("topics: [")
+            os.kill(pids_of(service)[0], signal.SIGKILL)
+            await service.until("restored; ready", times=restored + 1)
+            settings.write_text(written)
+            assert await in_force(broker, settings) == first
+        topology.write_text("services: {web: [")
+        service.process.send_signal(signal.SIGHUP)
+        await service.until("reload refused, what was in force stays")
+        topology.write_text(whole + "  wiki: {}\n")
+        service.process.send_signal(signal.SIGHUP)
+        await service.until("is in force now")
+        assert await in_force(broker, settings) != first
+        reloads = re.findall(r'^correlator_reloads_total{outcome="(\w+)"} (\d)', (await asked(f"{url}/metrics"))[1], re.MULTILINE)
+        assert sorted(reloads) == [("accepted", "1"), ("refused", "1"), ("unchanged", "0")]
+        assert await service.stopped() == 0
+
+
+async def in_force(broker: Broker, settings: Path) -> str:
+    """Answer the digest of what is in force."""
+    log = await KafkaLog.open(Access([broker.address]))
+    control = await control_in_force(log, topics_of(settings))
+    await log.close()
+    return control.digest
+
+
+async def test_sighup_to_a_worker_of_a_supervisor_changes_nothing(tmp_path: Path, broker: Broker) -> None:
+    with Service(settings_in(tmp_path, broker.address), "--workers", 2) as service:
+        await service.until("restored; ready", times=2)
+        os.kill(pids_of(service)[1], signal.SIGHUP)
+        await service.until("SIGHUP is for the supervisor, which reads rules and topology; nothing was done")
+        assert await service.stopped() == 0
+
+
+async def test_workers_may_have_their_settings_from_standard_input(tmp_path: Path, broker: Broker) -> None:
+    settings = settings_in(tmp_path, broker.address)
+    run = ("run", "--config", "-", "--workers", 2, "--listen", "off", "--until-idle", "--json")
+    ended = await asyncio.to_thread(correlator, *run, given=settings.read_text(), cwd=tmp_path)
+    assert (ended.returncode, ended.stdout.split(",")[0]) == (0, '{"events":0'), ended.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])

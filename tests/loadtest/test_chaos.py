@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from loadtest.chaos import missed_places
 
 ROOT = Path(__file__).parents[2]
 _TOLD_MOST = 2_000
@@ -22,3 +25,17 @@ def test_kills_a_freeze_and_a_broken_broker_lose_and_double_nothing(tmp_path: Pa
     assert (ended.returncode, said[-1]) == (0, "lost 0, double 0"), (ended.stdout + ended.stderr)[-_TOLD_MOST:]
     killed = next(line for line in said if line.startswith("killed: "))
     assert "1 offsets, 1 restore" in killed, killed
+
+
+@pytest.mark.parametrize(
+    ("killed", "kills", "missed"),
+    [
+        ({"offsets": 1, "restore": 1, "load": 2}, 4, []),
+        ({"offsets": 1, "restore missed": 1, "load": 2}, 4, ["restore"]),
+        ({"load": 4}, 4, ["offsets", "restore"]),
+        ({"offsets": 1}, 1, []),
+        ({}, 0, []),
+    ],
+)
+def test_a_run_whose_kills_missed_a_place_is_known(killed: dict[str, int], kills: int, missed: list[str]) -> None:
+    assert missed_places(Counter(killed), kills) == missed

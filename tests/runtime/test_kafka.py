@@ -38,6 +38,7 @@ from tests.runtime import test_contract as contract
 from tests.runtime.brokers import Storage
 from tests.runtime.test_contract import LogFactory
 
+MANY: Final = [TopicPartition(f"kafka.many-{number}", 0) for number in range(4)]
 FEW: Final = settings(max_examples=12, deadline=None)
 
 
@@ -137,6 +138,22 @@ async def test_a_transaction_that_the_broker_dropped_for_its_age_may_be_tried_ag
     await writer.close()
 
 
+async def test_a_transaction_that_was_dropped_is_told_so_by_what_is_sent_next_too(log: KafkaLog) -> None:
+    await log.open_topics([TopicSettings(tp.topic) for tp in MANY])
+    writer = await started(log)
+    await write(writer, b"first", position=1)
+    await dropped(log, writer)
+    with pytest.raises(Transient, match="took longer than 1000 ms and was dropped"):
+        await send_on(writer)
+    await writer.close()
+
+
+async def send_on(writer: Writer) -> None:
+    """Send to partitions that are new to the transaction, until that fails."""
+    for tp in MANY:
+        await writer.send(tp, Messages([b"z" * 600_000] * 3))
+
+
 async def test_a_ghost_that_comes_back_late_is_fenced_where_the_newer_writer_moved_on(log: KafkaLog) -> None:
     ghost = await started(log)
     await write(ghost, b"first", position=1)
@@ -147,9 +164,6 @@ async def test_a_ghost_that_comes_back_late_is_fenced_where_the_newer_writer_mov
         await ghost.commit()
     await ghost.close()
     await newer.close()
-
-
-MANY: Final = [TopicPartition(f"kafka.many-{number}", 0) for number in range(4)]
 
 
 async def fenced(log: KafkaLog, *, sent_before: int) -> None:
@@ -175,6 +189,35 @@ async def test_a_fenced_writer_leaves_no_error_that_nobody_asks_for(log: KafkaLo
     asyncio.get_running_loop().set_exception_handler(lambda _, context: neglected.append(context))
     await log.open_topics([TopicSettings(tp.topic) for tp in MANY])
     await fenced(log, sent_before=sent_before)
+    gc.collect()
+    assert neglected == []
+
+
+@pytest.mark.parametrize("identity", [None, "kafka-test"])
+async def test_a_writer_given_up_while_its_broker_is_silent_leaves_no_error_that_nobody_asks_for(
+    broker: Broker, identity: str | None
+) -> None:
+    neglected: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: neglected.append(context))
+    log = await KafkaLog.open(Access([broker.address]), patience_ms=500)
+    await log.open_topics([TopicSettings(tp.topic) for tp in MANY])
+    writer = log.writer(identity)
+    await writer.start()
+    for size in (1, 300_000):
+        await writer.begin()
+        for tp in MANY:
+            await writer.send(tp, Messages([b"x" * size]))
+        if size == 1:
+            await writer.commit()
+            broker.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(Transient):
+            await writer.commit()
+        await writer.close()
+    finally:
+        broker.signal(signal.SIGCONT)
+    await log.close()
+    del writer
     gc.collect()
     assert neglected == []
 

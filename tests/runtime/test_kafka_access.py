@@ -77,6 +77,15 @@ async def test_records_go_in_and_out_over_tls_with_a_login(settings: KafkaSettin
         await log.close()
 
 
+async def test_a_broker_that_refuses_us_is_heard_behind_one_that_is_away(settings: KafkaSettings, tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("wrong")
+    sasl = SaslSettings(mechanism="SCRAM-SHA-512", username="alice", password_file=str(password))
+    access = access_of(settings.model_copy(update={"sasl": sasl, "bootstrap": ("127.0.0.1:1", *settings.bootstrap)}))
+    with pytest.raises(Refused, match=r"SaslAuthenticationFailed.*: check `kafka.sasl`"):
+        await KafkaLog.open(access)
+
+
 async def test_a_wrong_password_is_refused_and_never_repeated(
     settings: KafkaSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

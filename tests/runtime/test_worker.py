@@ -1,6 +1,7 @@
 """The worker: what it makes anew, what it sets aside, what stops it, and how it follows the rules in force."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 import msgspec
@@ -25,6 +26,7 @@ TOPICS = Topics("correlator")
 EVENTS = TopicPartition(TOPICS.raw("events"), 0)
 FRAMES = TopicPartition(TOPICS.frames, 0)
 LETTERS = TopicPartition(TOPICS.dead_letters, 0)
+FAILURES = 2
 
 
 class Service:
@@ -161,10 +163,11 @@ async def test_input_that_was_deleted_unread_is_counted_and_the_rest_goes_on() -
     assert service.count("items_received_total") == 5
 
 
-async def test_a_task_that_fails_for_a_passing_reason_is_made_anew() -> None:
+async def test_a_task_that_fails_for_a_passing_reason_is_made_anew_and_tells_of_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     service = await Service().opened()
     await service.events(3)
-    failures = iter([Transient("busy")] * 2)
+    failures = iter([Transient("busy")] * FAILURES)
 
     def fail(call: str) -> None:
         if call == "send_offsets:before" and (error := next(failures, None)) is not None:
@@ -173,6 +176,10 @@ async def test_a_task_that_fails_for_a_passing_reason_is_made_anew() -> None:
     service.log.on_call = fail
     await service.judge()
     assert service.count("items_received_total") == 3
+    failed = [message.removesuffix(" failed: busy; it is made anew until it works") for message in caplog.messages if "failed" in message]
+    again = dict([message.split(" works again, after ") for message in caplog.messages if "works again" in message])
+    assert sorted(failed) == sorted(again)
+    assert sum(int(times.split()[0]) for times in again.values()) == FAILURES
 
 
 async def test_a_log_that_cannot_be_opened_yet_is_tried_again() -> None:

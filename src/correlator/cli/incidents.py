@@ -1,7 +1,7 @@
 """`correlator incidents` reads the incidents topic."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import click
@@ -16,11 +16,12 @@ from correlator.cli.whole import whole_incident
 from correlator.config.settings import Settings
 from correlator.model.incident import IncidentDocument
 from correlator.runtime.dossier import Found, find_incidents, history_of
-from correlator.runtime.ports import Log, Refused, TopicPartition
+from correlator.runtime.ports import Batch, Log, Reader, Refused, TopicPartition, Transient
 from correlator.runtime.topics import Topics
 
 _RECORDS = 500
 _POLL_MS = 250
+_AWAY_S = 1.0
 _NUMBERS = ("alerts", "firing")
 _WIDEST = 10_000
 _NAMED_MOST = 5
@@ -78,7 +79,7 @@ def _only(found: list[Found], start: str) -> Found:
 async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
     newest: dict[bytes, bytes] = {}
     async with opened_log(settings, embedded, must_exist=True) as log:
-        async for key, body in _documents(log, settings, is_endless=False):
+        async for key, body in documents(log, settings, is_endless=False):
             newest.pop(key, None)
             if body is not None:
                 newest[key] = body
@@ -91,12 +92,12 @@ async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> 
 
 async def _follow(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
     async with opened_log(settings, embedded, must_exist=True) as log:
-        async for _, body in _documents(log, settings, is_endless=True):
+        async for _, body in documents(log, settings, is_endless=True):
             if body is not None:
                 click.echo(body if as_json else one_line(msgspec.json.decode(body, type=IncidentDocument)))
 
 
-async def _documents(log: Log, settings: Settings, *, is_endless: bool) -> AsyncIterator[tuple[bytes, bytes | None]]:
+async def documents(log: Log, settings: Settings, *, is_endless: bool) -> AsyncGenerator[tuple[bytes, bytes | None], None]:
     """Read all partitions of the incidents topic in turn; ends when all are read, unless `is_endless`."""
     topic = Topics(settings.prefix).incidents
     partitions = [TopicPartition(topic, number) for number in range(await _partitions(log, topic))]
@@ -109,7 +110,7 @@ async def _documents(log: Log, settings: Settings, *, is_endless: bool) -> Async
             for reader, (_, end) in zip(readers, ends, strict=True):
                 if not is_endless and reader.position >= end:
                     continue
-                batch = await reader.poll(max_records=_RECORDS, timeout_ms=_POLL_MS)
+                batch = await (_patiently(reader) if is_endless else reader.poll(max_records=_RECORDS, timeout_ms=_POLL_MS))
                 for key, body in zip(batch.keys, batch.values, strict=True):
                     yield key or b"", body
             if not is_endless and all(reader.position >= end for reader, (_, end) in zip(readers, ends, strict=True)):
@@ -117,6 +118,23 @@ async def _documents(log: Log, settings: Settings, *, is_endless: bool) -> Async
     finally:
         for reader in readers:
             await reader.close()
+
+
+async def _patiently(reader: Reader) -> Batch:
+    """Poll, and wait for a log that went away: whoever follows wants to go on when it is back."""
+    is_told = False
+    while True:
+        try:
+            batch = await reader.poll(max_records=_RECORDS, timeout_ms=_POLL_MS)
+        except Transient as error:
+            if not is_told:
+                click.echo(f"{error}; waiting for it", err=True)
+            is_told = True
+            await asyncio.sleep(_AWAY_S)
+            continue
+        if is_told:
+            click.echo("it is back", err=True)
+        return batch
 
 
 async def _partitions(log: Log, topic: str) -> int:

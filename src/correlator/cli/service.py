@@ -15,10 +15,10 @@ import msgspec
 
 from correlator.cli.errors import FailedError
 from correlator.config.settings import Settings, TopicSettings, load_settings
+from correlator.runtime.authority import OPENING_S
 from correlator.runtime.database import FILE_NAME, lies_still
 from correlator.runtime.embedded import EmbeddedLog
 from correlator.runtime.ports import Log, Transient
-from correlator.runtime.worker import OPENING_S
 
 _logger: Final = logging.getLogger(__name__)
 

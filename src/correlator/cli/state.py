@@ -43,8 +43,9 @@ def state() -> None:
 def export(file: Path, *, config: str | None, embedded: Path | None, as_json: bool) -> None:
     """Write rules in force, state, incidents and alerts as they stand, and positions into FILE.
 
-    A service that runs on this log is stopped by it (code 2), so stop it yourself: afterwards it goes on as if nothing had been. FILE is
-    written whole or not at all. Raw records, decisions and dead letters are not in it.
+    Stop the service first; afterwards it goes on as if nothing had been. An embedded one that still runs is stopped by this (code 2). On
+    Kafka its workers take their places back, and this is refused where they come between. FILE is written whole or not at all. Raw records,
+    decisions and dead letters are not in it.
     """
     if not file.parent.is_dir():
         message = f"{file}: there is no folder {file.parent} to write it into; make it first"
@@ -90,8 +91,8 @@ def import_(
     """Put the state of FILE into an empty log, before `run` starts there with the same settings.
 
     Refused, before anything is made: a damaged file or one of a newer version, another prefix, other domains. Refused, before any state is
-    written: a log that is in use, raw partitions that are not those that were read; the folder or the topics are there then. A service
-    that runs there is stopped by it (code 2).
+    written: a log that is in use, raw partitions that are not those that were read; the folder or the topics are there then. Stop
+    a service that runs there first: embedded this stops it (code 2), on Kafka its workers take their places back, and this is refused.
     """
     with explained():
         settings = settings_of(config)

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,45 +16,71 @@ from uuid import uuid4
 from starlette.types import ASGIApp
 
 from correlator.cli.errors import FailedError
+from correlator.cli.reload import Files, reloading
 from correlator.cli.service import opened_log
-from correlator.config.settings import Settings
+from correlator.config.settings import Settings, settings_text
+from correlator.frames.control import Control
+from correlator.intake.route import Router
 from correlator.model.instant import SECOND
-from correlator.runtime.counting import registry_of
+from correlator.runtime.authority import Authority, until_open
+from correlator.runtime.counting import FOLDER, Done, count_as, done, registry_of
 from correlator.runtime.http import OPENING, ListenError, Readiness, monitoring, serve
 from correlator.runtime.supervisor import Supervisor, WorkersStoppedError
+from correlator.runtime.telemetry import Telemetry
 
 _logger: Final = logging.getLogger(__name__)
 
 
-def supervised(settings: Settings, options: Sequence[str], workers: int, *, listen: str) -> tuple[int, float]:
-    """Run workers with these options until told to stop; answer how many items they received, and the seconds of CPU of all."""
-    with TemporaryDirectory(prefix="correlator-counts-") as folder:
+def supervised(settings: Settings, files: Files, control: Control, *, workers: int, listen: str, until_idle: bool) -> Done:
+    """Put `control` in force, and run workers until told to stop; answer what they came to together."""
+    with TemporaryDirectory(prefix="correlator-workers-") as name:
+        folder, handed = Path(name), Path(name, "settings.yaml")
+        handed.write_text(settings_text(settings), encoding="utf-8")  # files may be half edited when a worker is started again
+        command = [sys.executable, "-m", "correlator", "run", "--config", str(handed), *(["--until-idle"] if until_idle else [])]
+        os.environ[FOLDER] = name
+        count_as(workers)
+        office = _Office(settings, files, Telemetry())
+        supervisor = Supervisor((*command, "--of", uuid4().hex, "--worker"), workers, folder=folder, readiness=office.readiness)
+        registry = registry_of(folder, supervisor.pids)
+        work = partial(office.run, supervisor, control)
         try:
-            return asyncio.run(_supervised(settings, options, workers, folder=Path(folder), listen=listen))
+            asyncio.run(work() if listen == "off" else beside_http(listen, monitoring(registry, office.readiness), work))
         except WorkersStoppedError as error:
             raise FailedError(str(error)) from error
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return done(registry, used.ru_utime + used.ru_stime)
 
 
-async def _supervised(settings: Settings, options: Sequence[str], workers: int, *, folder: Path, listen: str) -> tuple[int, float]:
-    readiness = Readiness()
-    command = (sys.executable, "-m", "correlator", "run", *options, "--listen", "off", "--of", uuid4().hex, "--worker")
-    supervisor = Supervisor(command, workers, folder=folder, readiness=readiness)
-    registry = registry_of(folder, supervisor.pids)
+class _Office:
+    """What a supervisor does for its workers: it alone reads files, and puts rules and topology in force."""
 
-    async def work() -> None:
-        async with opened_log(settings, None, patience_s=settings.kafka.patience / SECOND, on_wait=partial(readiness.not_ready, OPENING)):
-            readiness.ready(OPENING)  # brokers that cannot be reached, or do not let us in, are told once and not by each worker
-        for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, supervisor.stop.set)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reload)
-        await supervisor.run()
+    def __init__(self, settings: Settings, files: Files, telemetry: Telemetry) -> None:
+        self._settings = settings
+        self._files = files
+        self._telemetry = telemetry
+        self.readiness = Readiness(telemetry.ready)
 
-    if listen == "off":
-        await work()
-    else:
-        await beside_http(listen, monitoring(registry, readiness), work)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return int(registry.get_sample_value("correlator_items_received_total") or 0), used.ru_utime + used.ru_stime
+    async def run(self, supervisor: Supervisor, control: Control) -> None:
+        """Supervise once the log is open; brokers that cannot be reached, or do not let us in, are told once and not by each worker."""
+        patience_s, tell = self._settings.kafka.patience / SECOND, partial(self.readiness.not_ready, OPENING)
+        async with opened_log(self._settings, None, patience_s=patience_s, on_wait=tell) as log:
+            domains = len(Router(control.topology).domains)
+            authority = Authority(log, self._settings, domains=domains, telemetry=self._telemetry)
+            await until_open(partial(_opened, authority, control), self.readiness)
+            for name in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(name, supervisor.stop.set)
+            watching = asyncio.create_task(authority.watch())
+            try:
+                async with reloading(self._files, authority.put_in_force, self._telemetry):
+                    await supervisor.run()
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _opened(authority: Authority, control: Control) -> None:
+    await authority.open()
+    await authority.put_in_force(control)
 
 
 async def beside_http(listen: str, app: ASGIApp, work: Callable[[], Awaitable[None]]) -> None:

@@ -4,20 +4,21 @@ import os
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from correlator.config.files import STDIN, STDIN_SHOWN, read_file
 from correlator.config.nearest import Suggester
 from correlator.config.problem import ConfigError, Findings
 from correlator.config.schema import Between, Name, Section, Written, durations_as_text, emptied, mistake, unlisted
 from correlator.config.validate import Validated, validate
-from correlator.model.instant import DAY, HOUR, MINUTE, SECOND, Duration
+from correlator.model.instant import DAY, HOUR, MINUTE, SECOND, Duration, format_duration
 
 _PORT_LIMIT = 65535
 _PATHS = ("rules", "topology")
 """The keys that name files and folders."""
 _TOPIC: Final = r"^[A-Za-z0-9._-]{1,200}$"
 _PREFIX: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+_as_text: Final = PlainSerializer(format_duration, when_used="json")
 OWN_TOPICS: Final = ("control", "frames", "checkpoints", "incidents", "alerts", "decisions", "dead-letters")
 """Names behind the prefix that the service writes to: no raw topic may have one."""
 
@@ -54,7 +55,7 @@ class CheckpointSettings(Section):
     """When changed state is written beside the log; whichever comes first."""
 
     rows: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = Field(default=100_000, description="After so many changed rows.")
-    every: Annotated[Duration, BeforeValidator(Between(SECOND, HOUR)), durations_as_text] = Field(
+    every: Annotated[Duration, BeforeValidator(Between(SECOND, HOUR)), durations_as_text, _as_text] = Field(
         default=5 * SECOND, description="After so much time."
     )
 
@@ -105,7 +106,7 @@ class KafkaSettings(Section):
     replication: Annotated[int, Field(strict=True, ge=1, le=32)] | None = Field(
         default=None, description="Replicas of the topics that are created; three, or as many as there are brokers, when left out."
     )
-    patience: Annotated[Duration, BeforeValidator(Between(0, DAY)), durations_as_text] = Field(
+    patience: Annotated[Duration, BeforeValidator(Between(0, DAY)), durations_as_text, _as_text] = Field(
         default=5 * MINUTE,
         description="For how long `run` waits at its start for brokers that are away; without settings not at all; later for ever.",
     )
@@ -134,15 +135,17 @@ _RetentionLimits = BeforeValidator(Between(HOUR, 3650 * DAY))
 class RetentionSettings(Section):
     """How long records stay after they came, whatever their own times say. What is not read yet, or needed by a restart, stays longer."""
 
-    raw: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(
+    raw: Annotated[Duration, _RetentionLimits, durations_as_text, _as_text] = Field(
         default=7 * DAY, description="For the raw topics. A backlog older than half of it makes the service unready."
     )
-    frames: Annotated[Duration, BeforeValidator(Between(7 * DAY, 3650 * DAY)), durations_as_text] = Field(
+    frames: Annotated[Duration, BeforeValidator(Between(7 * DAY, 3650 * DAY)), durations_as_text, _as_text] = Field(
         default=7 * DAY, description="For the internal log; at least 7d. A backlog older than half of it makes the service unready."
     )
-    decisions: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(default=30 * DAY, description="For decisions.")
-    dead_letters: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(default=30 * DAY, description="For dead letters.")
-    tombstones: Annotated[Duration, _RetentionLimits, durations_as_text] = Field(
+    decisions: Annotated[Duration, _RetentionLimits, durations_as_text, _as_text] = Field(default=30 * DAY, description="For decisions.")
+    dead_letters: Annotated[Duration, _RetentionLimits, durations_as_text, _as_text] = Field(
+        default=30 * DAY, description="For dead letters."
+    )
+    tombstones: Annotated[Duration, _RetentionLimits, durations_as_text, _as_text] = Field(
         default=DAY, description="For the marks that a document was deleted: a reader that was away longer does not learn of it."
     )
 
@@ -215,6 +218,12 @@ def load_settings(path: str | None) -> Settings:
         raise ConfigError(findings.problems())
     assert isinstance(settings, Settings), "no errors were found"
     return _resolved(settings, _folder(path))
+
+
+def settings_text(settings: Settings) -> str:
+    """Write settings as text that `load_settings` reads from any folder, but for rules and topology: who takes them so reads no files."""
+    kafka = settings.kafka.below(Path.cwd())
+    return settings.model_copy(update={"kafka": kafka}).model_dump_json(exclude={*_PATHS}, exclude_none=True)
 
 
 def check_names(settings: Validated, findings: Findings) -> None:

@@ -49,12 +49,16 @@ class Track(msgspec.Struct, eq=False, gc=False):
     more: list[Instant] | None = None
     sent_at: Instant = _NEVER_SENT
     sent_status: int = _NO_ROW
+    sent_with: Instant = 0
 
-    def is_news(self, status: int, arrival: Instant) -> bool:
-        """Answer whether the looks must travel with the row that begins now; the caller then sends them."""
-        if not self.is_ambiguous and self.sent_status == status and arrival - self.sent_at < RESEND:
+    def is_news(self, status: int, arrival: Instant, at: Instant) -> bool:
+        """Answer whether the looks must travel with the row that begins now, `at` this time; the caller then sends them.
+
+        So they must with a row that came behind a later one: it is judged first, and its looks are those of the stretch that it begins.
+        """
+        if not self.is_ambiguous and self.sent_status == status and arrival - self.sent_at < RESEND and at >= self.sent_with:
             return False
-        self.sent_status, self.sent_at = status, arrival
+        self.sent_status, self.sent_at, self.sent_with = status, arrival, at
         return True
 
     def end_run(self) -> None:

@@ -297,7 +297,7 @@ class Intake:
                     status, builder = 0 if said.status == "firing" else 1, track.builder
                     if not builder.extend_run(track, status, at):
                         news = None
-                        if track.is_news(status, arrival):
+                        if track.is_news(status, arrival, at):
                             news = News(track.content, _ENCODE(said.annotations), said.value)
                         self._start_row(track, status, at, news=news)
                         if builder.is_full:
@@ -389,7 +389,7 @@ class Intake:
         if is_plain and track.builder.extend_run(track, statement.status, at):
             return
         news = None
-        if track.is_news(statement.status, arrival):
+        if track.is_news(statement.status, arrival, at):
             news = News(track.content, statement.annotations, statement.value, statement.origin)
         if is_plain:
             self._start_row(track, statement.status, at, news=news)

@@ -13,9 +13,12 @@ import msgspec
 
 from correlator.frames.codec import encode_frame
 from correlator.frames.control import Control, control_frame, read_control
+from correlator.frames.frame import FrameError
 from correlator.intake.route import Router
 from correlator.model.alert import AlertState
 from correlator.model.incident import AlertDocument
+from correlator.model.version import NewerVersionError
+from correlator.runtime.fatal import stopped
 from correlator.runtime.ports import Batch, Fenced, Log, Messages, Refused, TopicPartition, Transient
 from correlator.runtime.restore import read_all, read_until
 from correlator.runtime.topics import Topics
@@ -75,6 +78,17 @@ async def newest_control(log: Log, topics: Topics) -> Control | None:
     async for batch in read_all(log, TopicPartition(topics.control, 0), most=_RECORDS):
         newest = _newest(batch) or newest
     return newest
+
+
+async def control_in_force(log: Log, topics: Topics) -> Control:
+    """Answer what is in force. Raises Refused where nothing is, StoppedError where it cannot be read, and Transient."""
+    reader = ControlReader(log, topics)
+    try:
+        return await reader.in_force()
+    except (FrameError, NewerVersionError) as error:
+        raise stopped("reading the rules in force", topics.control, error) from error
+    finally:
+        await reader.close()
 
 
 async def put_in_force(log: Log, topics: Topics, control: Control, *, domains: int, rest: Rest = asyncio.sleep) -> bool:

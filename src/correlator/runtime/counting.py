@@ -7,7 +7,7 @@ goes back, and there are never more files than workers.
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector, values
 from prometheus_client.metrics_core import Metric as Family
@@ -35,6 +35,25 @@ def registry_of(folder: Path, pids: Mapping[int, int]) -> CollectorRegistry:
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     registry.register(_Processes(pids))
     return registry
+
+
+class Done(NamedTuple):
+    """What a run came to: items received and judged (several domains may judge one source's), and the seconds of CPU that it took."""
+
+    events: int
+    judged: int
+    cpu_s: float
+
+
+def done(registry: CollectorRegistry, cpu_s: float) -> Done:
+    """Sum up what a registry has counted."""
+    return Done(_sum(registry, "items_received"), _sum(registry, "items_judged"), cpu_s)
+
+
+def _sum(registry: CollectorRegistry, counter: str) -> int:
+    """Add up all series of a counter."""
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    return int(sum(sample.value for sample in samples if sample.name == f"correlator_{counter}_total"))
 
 
 def forget_gauges(folder: Path, worker: int) -> None:

@@ -291,6 +291,14 @@ METRICS: Final = (
         (Label("outcome", _words(Reload)),),
     ),
     Metric(
+        "others_rules_total",
+        Kind.COUNTER,
+        Unit.TIMES,
+        "How often rules and topology came into force that another service put there.",
+        "Services of one application have the same files, but during a roll-out. Else two applications share our prefix: the log says so.",
+        Chapter.WORK,
+    ),
+    Metric(
         "ready",
         Kind.GAUGE,
         Unit.NONE,

@@ -76,7 +76,8 @@ class TopicSettings(msgspec.Struct, frozen=True):
     """A topic as the program needs it. A compacted topic keeps the newest record of each key (a None value is a tombstone).
 
     `retention` is for how long after they were appended records stay (of a compacted topic: tombstones); None is for ever. `largest` is how
-    many bytes a record may have; None leaves it to the log, and a topic that is there already is not asked.
+    many bytes a record may have; None leaves it to the log, as for raw topics. Our own (`is_own`) are refused if they are there already and
+    would lose records.
     """
 
     name: str
@@ -84,6 +85,11 @@ class TopicSettings(msgspec.Struct, frozen=True):
     compacted: bool = False
     retention: Duration | None = None
     largest: int | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the service writes it, and says how large its records are."""
+        return self.largest is not None
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -8,11 +8,11 @@ tells it that the supervisor is gone.
 import asyncio
 import logging
 import os
-import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,8 @@ from correlator.runtime.worker import BACK_OFF_S
 STOP_PATIENCE_S: Final = 8.0
 """A worker that takes longer to stop is killed: that does no harm."""
 TOLD_EVERY_S: Final = 0.1
+REASONS_MOST: Final = 20
+"""A worker tells so many reasons at most: asyncio reads no line beyond 64 KiB."""
 GIVES_UP: Final = 2
 """The exit code of a worker that has said what a person must do."""
 _logger: Final = logging.getLogger(__name__)
@@ -67,13 +69,6 @@ class Supervisor:
             await self._end_all(keeping)
             await asyncio.gather(kept, stopping, return_exceptions=True)
 
-    def reload(self) -> None:
-        """Have rules and topology taken anew: by one worker, for all follow the log."""
-        for worker in sorted(self._running):
-            self._running[worker].send_signal(signal.SIGHUP)
-            return
-        _logger.error("reload refused, what was in force stays: no worker runs just now")
-
     async def _keep(self, worker: int) -> None:
         """Start a worker again and again, until it ends well or must not be started again."""
         failures = 0
@@ -87,7 +82,9 @@ class Supervisor:
             failures = failures + 1 if time.monotonic() - began < BACK_OFF_S[-1] else 1
             pause = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1]
             _logger.warning("worker %d ended %s; it is started again in %s s", worker, _told(code), pause)
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.stop.wait()
 
     async def _live(self, worker: int) -> int:
         """Start a worker, listen to it and wait for its end; answer the exit code."""
@@ -130,12 +127,18 @@ async def tell_supervisor(readiness: Readiness, stop: asyncio.Event) -> None:
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _on_input, stop)
     told: list[str] | None = None
     while True:
-        reasons = readiness.reasons
+        reasons = shortened(readiness.reasons)
         if reasons != told:
             told = reasons
             sys.stdout.write(msgspec.json.encode(reasons).decode() + "\n")
             sys.stdout.flush()
         await asyncio.sleep(TOLD_EVERY_S)
+
+
+def shortened(reasons: Sequence[str]) -> list[str]:
+    """Leave reasons out where there are too many for a line, and say how many."""
+    left_out = len(reasons) - REASONS_MOST
+    return [*reasons[:REASONS_MOST], *([f"and {left_out} more"] if left_out > 0 else [])]
 
 
 def _on_input(stop: asyncio.Event) -> None:

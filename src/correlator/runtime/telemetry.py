@@ -104,6 +104,10 @@ class Telemetry:
         """Count a raw partition that stood still for so long that another intake goes on without it."""
         self._counter("partitions_given_up_total").inc()
 
+    def others_rules(self) -> None:
+        """Count rules in force that another service put there."""
+        self._counter("others_rules_total").inc()
+
     def fenced(self) -> None:
         """Count one partition that turned out to be another worker's."""
         self._counter("fences_total").inc()

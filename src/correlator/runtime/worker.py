@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import chain, groupby, repeat
+from itertools import groupby
 from typing import Final, Protocol
 
 from correlator.config.settings import Settings, TopicSettings
@@ -20,25 +20,22 @@ from correlator.intake.formats import Format
 from correlator.intake.route import Router
 from correlator.model.instant import Instant
 from correlator.model.version import NewerVersionError
+from correlator.runtime.authority import Authority, until_open
 from correlator.runtime.caution import Caution
-from correlator.runtime.control import put_in_force
 from correlator.runtime.correlate_task import CorrelateTask
 from correlator.runtime.embedded import wall_clock
 from correlator.runtime.fatal import stopped
-from correlator.runtime.http import OPENING, STARTING, Readiness
+from correlator.runtime.http import STARTING, Readiness
 from correlator.runtime.idleness import Idleness
 from correlator.runtime.intake_task import IntakeTask
 from correlator.runtime.metrics import Stage
 from correlator.runtime.ports import Fenced, Log, OffsetOutOfRange, PortError, Refused, Share, TopicPartition, Transient
-from correlator.runtime.positions import refuse_forgotten
 from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import Topics
 from correlator.runtime.upkeep import Upkeep
 
 BACK_OFF_S: Final = (0.1, 0.5, 2.0, 5.0, 15.0)
 """Pauses before a failed task is made anew; the last one repeats."""
-OPENING_S: Final = (0.1, 0.5, 2.0)
-"""Pauses before a log that is away is looked for again; the last one repeats."""
 FENCED_PAUSE_S: Final = 1.0
 """After a fence, what the group says counts from then on: a word on its way may be older."""
 FENCES_MOST: Final = 4
@@ -107,7 +104,10 @@ class _Place:
 
 
 class Worker:
-    """Runs intake and correlate tasks of its share of a log until told to stop."""
+    """Runs intake and correlate tasks of its share of a log until told to stop.
+
+    It puts `control` in force, unless that was read from the log itself, by one who follows (`is_follower`).
+    """
 
     def __init__(
         self,
@@ -117,15 +117,18 @@ class Worker:
         *,
         telemetry: Telemetry,
         readiness: Readiness,
+        is_follower: bool = False,
         clock: Callable[[], Instant] = wall_clock,
     ) -> None:
         self._log = log
         self._settings = settings
         self._control = control
+        self._is_follower = is_follower
         self._telemetry = telemetry
         self._readiness = readiness
         self._topics = Topics(settings.prefix)
         self._domains = Router(control.topology).domains
+        self._authority = Authority(log, settings, domains=len(self._domains), telemetry=telemetry)
         self._cautions: dict[TopicPartition, Caution] = {}
         self._raw = {
             TopicPartition(self._topics.raw(topic.name), number): topic for topic in settings.topics for number in range(topic.partitions)
@@ -178,18 +181,17 @@ class Worker:
 
         Raises `PortError`, or `StoppedError` when what is in force cannot be read; then nothing has changed.
         """
-        try:
-            return await put_in_force(self._log, self._topics, control, domains=len(self._domains))
-        except (FrameError, NewerVersionError) as error:
-            raise stopped("putting rules in force", self._topics.control, error) from error
+        return await self._authority.put_in_force(control)
 
     async def _run_all(self) -> None:
-        await self._open()
+        await until_open(self._open, self._readiness)
         self._readiness.not_ready("restore", "restoring state")
         self._readiness.ready(STARTING)
         self.opened.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._upkeep.run())
+            if not self._is_follower:
+                group.create_task(self._authority.watch())
             group.create_task(self._membership.run(partial(self._take_share, group)))
 
     # The share
@@ -245,26 +247,10 @@ class Worker:
         self._look_restored()
 
     async def _open(self) -> None:
-        """Open the topics and put the rules in force, again and again while the log cannot be reached."""
-        raw = {topic.name: topic.partitions for topic in self._settings.topics}
-        for pause in chain(OPENING_S, repeat(OPENING_S[-1])):
-            try:
-                await self._log.open_topics(self._topics.settings(raw, len(self._domains), self._settings.log_retention))
-                await self._look_back()
-                await self.put_in_force(self._control)
-                break
-            except Transient as error:
-                self._readiness.not_ready(OPENING, f"opening the log: {error}")
-                _logger.warning("the log could not be opened: %s; trying again in %s s", error, pause)
-            await asyncio.sleep(pause)
-        self._readiness.ready(OPENING)
-
-    async def _look_back(self) -> None:
-        """Raise Refused where the log forgot a position."""
-        try:
-            await refuse_forgotten(self._log, self._topics, raw=list(self._raw), domains=len(self._domains))
-        except (FrameError, NewerVersionError) as error:
-            raise stopped("looking for positions", self._topics.frames, error) from error
+        """Open the topics and put the rules in force."""
+        await self._authority.open()
+        if not self._is_follower:
+            await self._authority.put_in_force(self._control)
 
     async def _attempt(self, place: _Place) -> None:
         """Make a task and run it; return when another may be made: after a passing failure, a fence, or behind bad input.
@@ -280,7 +266,8 @@ class Worker:
             pause = BACK_OFF_S[min(place.failures, len(BACK_OFF_S)) - 1]
             self._telemetry.failed(place.stage)
             self._readiness.not_ready(place.name, f"{place.name}: {error}")
-            _logger.warning("%s failed: %s; it is made anew in %s s", place.name, error, pause)
+            if place.failures == 1:  # an outage is told of once, and its end; `/-/ready` has the newest reason
+                _logger.warning("%s failed: %s; it is made anew until it works", place.name, error)
         except Fenced as error:
             self._bear(place, error)
             is_fenced = True
@@ -299,6 +286,8 @@ class Worker:
 
     def _works(self, place: _Place) -> None:
         """Take note that a task did all there was to do, so that what failed before has passed."""
+        if place.failures:
+            _logger.info("%s works again, after %d failures", place.name, place.failures)
         place.failures = 0
         self._readiness.ready(place.name)
 

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, for_code
 from correlator.runtime.kafka.access import REQUEST_PATIENCE_MS, RETRY_MS, Access
 from correlator.runtime.kafka.connections import Connections
 from correlator.runtime.kafka.errors import lost_connection, port_error, told
-from correlator.runtime.ports import Refused
+from correlator.runtime.ports import PortError, Refused
 
 T = TypeVar("T")
 
@@ -48,14 +48,27 @@ class Client:
             raise port_error(lost_connection(error), nobody) from error
 
     async def _tell_why_not(self, nobody: str) -> None:
-        """Try once more by hand: aiokafka tells why a broker did not let us in to its log only. Raises Refused or Transient."""
-        host, _, port = self._access.bootstrap[0].rpartition(":")
+        """Try once more by hand: aiokafka tells why a broker did not let us in to its log only.
+
+        Raises Refused where any broker says so: it may be that others are just away. Else Transient, for the first one's reason.
+        """
+        asked = await asyncio.gather(*[self._knock(address, nobody) for address in self._access.bootstrap])
+        errors = [error for error in asked if error is not None]
+        for error in [error for error in errors if isinstance(error, Refused)] or errors:
+            raise error
+
+    async def _knock(self, address: str, nobody: str) -> PortError | None:
+        host, _, port = address.rpartition(":")
         options = self._access.options()
         del options["bootstrap_servers"], options["retry_backoff_ms"]
-        with told(nobody):
-            async with asyncio.timeout(FIRST_CONTACT_S):
-                connection = await create_conn(host.strip("[]"), int(port), **options)
-            connection.close()
+        try:
+            with told(nobody):
+                async with asyncio.timeout(FIRST_CONTACT_S):
+                    connection = await create_conn(host.strip("[]"), int(port), **options)
+        except PortError as error:
+            return error
+        connection.close()
+        return None
 
     async def close(self) -> None:
         """Close all connections."""

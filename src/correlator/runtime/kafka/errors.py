@@ -8,10 +8,9 @@ from typing import Final
 
 from aiokafka import errors
 
-from correlator.runtime.ports import Fenced, Full, PortError, Refused, Transient
+from correlator.runtime.ports import Fenced, PortError, Refused, Transient
 
 _FENCED: Final = (errors.ProducerFenced, errors.InvalidProducerEpoch)
-_FULL: Final = (errors.KafkaStorageError,)
 _UNREACHABLE: Final = (errors.KafkaConnectionError, errors.NodeNotReadyError, errors.StaleMetadata)
 _CLOSED: Final = "unable to perform operation on"
 _REFUSED_ADVICE: Final[dict[type[Exception], str]] = {
@@ -36,8 +35,6 @@ def port_error(error: Exception, doing: str) -> PortError:
     """Answer the port's error for one of aiokafka's; `doing` begins the message."""
     if isinstance(error, _FENCED):
         return Fenced(f"{doing}: a newer writer has taken over")
-    if isinstance(error, _FULL):
-        return Full(f"{doing}: the broker cannot write to its disk")
     if isinstance(error, ssl.SSLCertVerificationError):
         return Refused(f"{doing}: {error.verify_message}: check `kafka.tls.ca` and that the broker's certificate names its address")
     for kind, advice in _REFUSED_ADVICE.items():
@@ -47,7 +44,7 @@ def port_error(error: Exception, doing: str) -> PortError:
 
 
 def _text(error: Exception) -> str:
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+    if isinstance(error, TimeoutError | asyncio.TimeoutError | errors.KafkaTimeoutError):
         return "no answer in time"
     if isinstance(error, _UNREACHABLE):
         return "no broker answers"

@@ -15,7 +15,7 @@ from correlator.runtime.kafka.access import Access
 from correlator.runtime.kafka.client import Client, check, refuse_unknown
 from correlator.runtime.kafka.membership import KafkaMembership
 from correlator.runtime.kafka.reader import READ_COMMITTED, KafkaReader
-from correlator.runtime.kafka.topics import Topic, create, describe, refuse_difference
+from correlator.runtime.kafka.topics import Topic, create, describe, refuse_difference, tell_short
 from correlator.runtime.kafka.writer import PATIENCE_MS, TRANSACTION_MS, KafkaWriter
 from correlator.runtime.ports import Position, Refused, Standing, TopicPartition, TopicSettings
 
@@ -74,6 +74,7 @@ class KafkaLog:
                 missing.append(topic)
             else:
                 refuse_difference(topic, found)
+                tell_short(topic, found)
                 self._topics[topic.name] = found
         if not missing:
             return

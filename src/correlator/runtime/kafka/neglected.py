@@ -13,7 +13,10 @@ _SETS: Final = ("tasks", "done", "waiters")
 
 
 def hush(producer: Any) -> None:  # noqa: ANN401 - aiokafka has no types
-    """Take note of all errors that a producer leaves behind, those to come too. Called once, when it is stopped or abandoned."""
+    """Take note of all errors that a producer leaves behind, those to come too.
+
+    Called before what it holds is failed, and when it is stopped.
+    """
     for future in _left_by(producer):
         if future.done():
             take_note(future)

@@ -1,6 +1,7 @@
 """Topics as they are and as they must be: what is created, what is checked, and what a person must change."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -8,6 +9,7 @@ from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionErro
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from correlator.model.instant import format_duration
 from correlator.runtime.kafka.client import Client, check
 from correlator.runtime.ports import Refused, TopicSettings
 from correlator.runtime.topics import other_partitions
@@ -22,6 +24,8 @@ _EVERY_TOPIC: Final = {
     "message.timestamp.before.max.ms": _ANY_TIME,
     "message.timestamp.after.max.ms": _ANY_TIME,
 }
+_CHECKED: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": _ANY_TIME}
+"""Settings that can lose records, each with what is assumed where the brokers say nothing of it."""
 _COMPACTED: Final = {
     "cleanup.policy": "compact",
     # A restore reads what is not cleaned yet too. Only closed segments are cleaned: small ones, closed every hour.
@@ -29,13 +33,24 @@ _COMPACTED: Final = {
     "segment.bytes": str(64 * 1024 * 1024),
     "segment.ms": str(3_600_000),
 }
+_logger: Final = logging.getLogger(__name__)
 
 
 class Topic(msgspec.Struct, frozen=True):
-    """A topic as the brokers describe it: the leader of each partition, and whether only the newest record of a key is kept."""
+    """A topic as the brokers describe it: the leader of each partition, and those of its settings that can lose records."""
 
     leaders: Sequence[int]
-    compacted: bool
+    settings: Mapping[str, str]
+
+    @property
+    def compacted(self) -> bool:
+        """Whether only the newest record of a key is kept."""
+        return "compact" in self.policies
+
+    @property
+    def policies(self) -> Sequence[str]:
+        """What cleans it up; nothing does where it is empty."""
+        return [policy.strip() for policy in self.settings["cleanup.policy"].split(",") if policy.strip()]
 
 
 async def describe(client: Client, name: str) -> Topic | None:
@@ -49,23 +64,68 @@ async def describe(client: Client, name: str) -> Topic | None:
     for error, partition, leader, *_ in partitions:
         check(error if leader < 0 else 0, name)
         leaders[partition] = leader
-    return Topic([leaders[partition] for partition in sorted(leaders)], await _is_compacted(client, name))
+    return Topic([leaders[partition] for partition in sorted(leaders)], await _settings(client, name))
 
 
-async def _is_compacted(client: Client, name: str) -> bool:
-    answer = await client.ask(DescribeConfigsRequest([(_TOPIC, name, ["cleanup.policy"])], include_synonyms=False))
+async def _settings(client: Client, name: str) -> dict[str, str]:
+    answer = await client.ask(DescribeConfigsRequest([(_TOPIC, name, list(_CHECKED))], include_synonyms=False))
     [(code, message, _, _, entries)] = answer.resources
     check(code, message or name)
-    return any(setting == "cleanup.policy" and "compact" in value for setting, value, *_ in entries)
+    found = dict(_CHECKED) | {setting: value or "" for setting, value, *_ in entries}
+    return {setting: found[setting] for setting in _CHECKED}
 
 
 def refuse_difference(wanted: TopicSettings, found: Topic) -> None:
-    """Raise Refused, and say what to change, where a topic is not as the configuration says."""
+    """Raise Refused, and say what to change, where a topic is not as the configuration says, or would lose what we write there."""
     count = len(found.leaders)
     if count != wanted.partitions:
         raise other_partitions(wanted, count)
     if found.compacted != wanted.compacted:
         raise Refused(f"topic {wanted.name} is{'' if found.compacted else ' not'} compacted: choose another prefix")
+    losses = _losses(wanted, found)
+    if wanted.is_own and losses:
+        told = ", ".join([f"{name}={found.settings[name]}" for name in losses])
+        mended = ",".join([f"{name}={value}" for name, value in losses.items()])
+        raise Refused(
+            f"topic {wanted.name} has {told} and would lose what the service needs: "
+            f"kafka-configs --alter --entity-type topics --entity-name {wanted.name} --add-config {mended}"
+        )
+
+
+def tell_short(wanted: TopicSettings, found: Topic) -> None:
+    """Warn of a raw topic that forgets sooner than the settings believe: its publishers may have chosen that."""
+    if not wanted.is_own and "retention.ms" in _losses(wanted, found):
+        _logger.warning(
+            "topic %s keeps records for %s (retention.ms), and log_retention.raw is %s: records may be gone before /-/ready tells of a "
+            "backlog; set one by the other",
+            wanted.name,
+            format_duration(int(found.settings["retention.ms"])),
+            format_duration(wanted.retention or 0),
+        )
+
+
+def _losses(wanted: TopicSettings, found: Topic) -> dict[str, str]:
+    """Answer the settings of a topic by which records are lost, each with what it must be at least."""
+    losses: dict[str, str] = {}
+    is_deleted = "delete" in found.policies
+    if wanted.compacted and is_deleted:
+        losses["cleanup.policy"] = "compact"
+    elif is_deleted and _is_less(found.settings["retention.ms"], wanted.retention):
+        losses["retention.ms"] = _bound(wanted.retention)
+    if not wanted.compacted and is_deleted and _is_less(found.settings["retention.bytes"], None):
+        losses["retention.bytes"] = _bound(None)
+    if wanted.largest is not None and int(found.settings["max.message.bytes"]) < wanted.largest:
+        losses["max.message.bytes"] = str(wanted.largest)
+    return losses
+
+
+def _is_less(found: str, least: int | None) -> bool:
+    """Compare limits, of which -1 and None are none."""
+    return int(found) >= 0 and (least is None or int(found) < least)
+
+
+def _bound(limit: int | None) -> str:
+    return str(-1 if limit is None else limit)
 
 
 async def create(client: Client, topics: Sequence[TopicSettings], replication: int | None) -> None:
@@ -82,7 +142,7 @@ async def create(client: Client, topics: Sequence[TopicSettings], replication: i
 def settings_of(topic: TopicSettings, replicas: int) -> dict[str, str]:
     """Answer what a topic is created with; whatever is not named is the broker's choice."""
     found = dict(_EVERY_TOPIC)
-    kept = str(-1 if topic.retention is None else topic.retention)
+    kept = _bound(topic.retention)
     if topic.compacted:
         found |= _COMPACTED
         if topic.retention is not None:

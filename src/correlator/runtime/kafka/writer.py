@@ -85,7 +85,7 @@ class KafkaWriter:
         """See `Writer.begin`."""
         assert not self._is_open, "the last transaction is still open"
         if self._id is not None:
-            await self._patiently(self._producer.begin_transaction())
+            await self._excused(self._producer.begin_transaction())
         self._is_open = True
         self._began = time.monotonic()
 
@@ -98,7 +98,7 @@ class KafkaWriter:
         if topic.compacted and (messages.keys is None or None in messages.keys):
             raise Refused(f"topic {tp.topic} is compacted: every record needs a key")
         for batch in self._batches(messages):
-            arrival = await self._patiently(self._producer.send_batch(batch, tp.topic, partition=tp.partition))
+            arrival = await self._excused(self._producer.send_batch(batch, tp.topic, partition=tp.partition))
             self._sent.append(_Sent(tp, batch.record_count(), arrival))
 
     def _batches(self, messages: Messages) -> Iterator[Any]:
@@ -130,11 +130,7 @@ class KafkaWriter:
     async def commit(self) -> None:
         """See `Writer.commit`. Nothing is committed unless every record and position arrived."""
         assert self._is_open, "no transaction is open"
-        try:
-            await self._patiently(self._finish())
-        except Fenced as error:
-            await self._excuse(error)
-            raise
+        await self._excused(self._finish())
         self._stood.update({(self._group, tp): position for tp, position in self._positions.items()})
         for sent in self._sent:
             self._log.wrote(sent.tp, sent.arrival.result().offset + sent.records)
@@ -148,6 +144,13 @@ class KafkaWriter:
         await _all(arriving)
         if self._id is not None:
             await self._producer.commit_transaction()
+
+    async def _excused(self, step: Awaitable[T]) -> T:
+        try:
+            return await self._patiently(step)
+        except Fenced as error:
+            await self._excuse(error)
+            raise
 
     async def _excuse(self, error: Fenced) -> None:
         """Raise Transient where it was the broker that dropped the transaction, being too old: Kafka says the same for both.
@@ -192,6 +195,7 @@ class KafkaWriter:
         if begun:
             await asyncio.wait(begun, timeout=_CLOSE_PATIENCE_S)
         given_up = KafkaError("the producer was given up")
+        hush(self._producer)  # before: what fails now has left the producer a turn of the loop later
         self._producer._message_accumulator.fail_all(given_up)  # noqa: SLF001 - stop() left a task that waits for it
         with suppress(KafkaError, TimeoutError, OSError):
             async with asyncio.timeout(_CLOSE_PATIENCE_S):
