@@ -78,6 +78,7 @@ class _MachineRow(msgspec.Struct, array_like=True):
     control: Control
     ignored: dict[str, Instant]
     ended: dict[str, Instant]
+    spoke_last: str = ""
 
 
 class Machine:
@@ -175,6 +176,7 @@ class Machine:
             self.control,
             self.sources.ignored,
             self.sources.ended,
+            self.sources.spoke_last,
         )
         return [*self.lifecycle.rows(), *self.book.rows(), (MACHINE_KEY, _PACK(row))]
 
@@ -191,6 +193,7 @@ class Machine:
         self._adopt(row.control)
         self.position, self.sources.now, self.lifecycle.order = row.position, row.now, row.order
         self.sources.watermarks, self.sources.ignored, self.sources.ended = row.watermarks, row.ignored, row.ended
+        self.sources.spoke_last = row.spoke_last
         self.lifecycle.verdicts = {verdict: row.verdicts.get(verdict, 0) for verdict in Verdict}
 
     def _adopt(self, control: Control) -> None:
