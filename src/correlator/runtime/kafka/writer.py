@@ -135,6 +135,10 @@ class KafkaWriter:
         except Fenced as error:
             await self._excuse(error)
             raise
+        except Transient:
+            for sent in self._sent:
+                self._log.forget(sent.tp.topic)  # a leader moved, or the topic is gone: who sends to it next asks, and says which
+            raise
         self._stood.update({(self._group, tp): position for tp, position in self._positions.items()})
         for sent in self._sent:
             self._log.wrote(sent.tp, sent.arrival.result().offset + sent.records)
