@@ -18,6 +18,7 @@ _PATHS = ("rules", "topology")
 """The keys that name files and folders."""
 _TOPIC: Final = r"^[A-Za-z0-9._-]{1,200}$"
 _PREFIX: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+_SECRETS: Final = ("ca", "cert", "key", "password_file")
 OWN_TOPICS: Final = ("control", "frames", "checkpoints", "incidents", "alerts", "decisions", "dead-letters")
 """Names behind the prefix that the service writes to: no raw topic may have one."""
 
@@ -123,7 +124,7 @@ class KafkaSettings(Section):
         update: dict[str, object] = {}
         for name, section in (("tls", self.tls), ("sasl", self.sasl)):
             if section is not None:
-                paths = {key: path for key in ("ca", "cert", "key", "password_file") if (path := getattr(section, key, None)) is not None}
+                paths = {key: path for key in _SECRETS if (path := getattr(section, key, None)) is not None}
                 update[name] = section.model_copy(update={key: os.fspath(folder / path) for key, path in paths.items()})
         return self.model_copy(update=update)
 
@@ -221,6 +222,27 @@ def check_names(settings: Validated, findings: Findings) -> None:
     """Record every name in a settings file that is wrong beside another: paths that are not there, topics that cannot be raw ones."""
     _check_paths(settings, findings)
     _check_topics(settings, findings)
+
+
+def check_secrets(settings: Validated, findings: Findings) -> None:
+    """Warn of certificates and passwords that are not there: a place where settings are only checked need not have them."""
+    kafka = settings.section("kafka", KafkaSettings)
+    for section in ("tls", "sasl") if kafka is not None else ():
+        for key in _SECRETS:
+            entry = getattr(getattr(kafka, section), key, None)
+            path = _folder(settings.document.file) / str(entry)
+            if entry is not None and not path.exists():
+                findings.warning(
+                    settings.document.mark(("kafka", section, key)), f"kafka.{section}.{key}: no such file here: {os.fspath(path)}"
+                )
+
+
+def named_paths(settings: Validated) -> list[str]:
+    """Answer the rules and topologies that a settings file names, the default folders where it names none; none where it is broken."""
+    if not isinstance(settings.model, Settings):
+        return []
+    resolved = _resolved(settings.model, _folder(settings.document.file))
+    return [*resolved.rules, *resolved.topology]
 
 
 def _check_topics(settings: Validated, findings: Findings) -> None:
