@@ -23,14 +23,19 @@ OWN_TOPICS: Final = ("control", "frames", "checkpoints", "incidents", "alerts", 
 """Names behind the prefix that the service writes to: no raw topic may have one."""
 
 
-def _address(value: str) -> str:
+def _address(value: str, *, such_as: str = "127.0.0.1:8080") -> str:
     """Check an address and a port."""
     host, colon, port = value.rpartition(":")
     is_port = port.isascii() and port.isdigit() and len(port) <= len(str(_PORT_LIMIT)) and int(port) <= _PORT_LIMIT
     is_host = bool(host) and (":" not in host or (host.startswith("[") and host.endswith("]")))
     if not (colon and is_port and is_host):
-        raise mistake(f"must be an address and a port such as 127.0.0.1:8080, not '{value}'")
+        raise mistake(f"must be an address and a port such as {such_as}, not '{value}'")
     return value
+
+
+def _broker(value: str) -> str:
+    """Check a broker's address and port."""
+    return _address(value, such_as="127.0.0.1:9092")
 
 
 class HttpSettings(Section):
@@ -100,7 +105,7 @@ class SaslSettings(Section):
 class KafkaSettings(Section):
     """The brokers, for all commands without `--embedded`."""
 
-    bootstrap: Annotated[tuple[Annotated[str, Field(strict=True), AfterValidator(_address)], ...], BeforeValidator(unlisted)] = Field(
+    bootstrap: Annotated[tuple[Annotated[str, Field(strict=True), AfterValidator(_broker)], ...], BeforeValidator(unlisted)] = Field(
         default=("127.0.0.1:9092",), description="Addresses of some brokers; these name the others."
     )
     replication: Annotated[int, Field(strict=True, ge=1, le=32)] | None = Field(
