@@ -169,7 +169,7 @@ async def test_a_topic_that_vanishes_stops_it_and_it_says_which(app: Application
         await client.delete_topics([gone])
     if which == "incidents":
         await app.publish(events(2, first=1))
-    with pytest.raises(Refused, match=rf"there is no partition {gone}-0: .* was it deleted since, docs/operate.md says what is lost"):
+    with pytest.raises(Refused, match=rf"there is no partition {gone}-0: .* if it was deleted since, docs/operate.md says what is lost"):
         await running
 
 
