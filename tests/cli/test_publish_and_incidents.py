@@ -6,11 +6,12 @@ import signal
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from correlator.cli.incidents import print_table
+from correlator.cli.incidents import print_incidents, print_table
 from correlator.cli.plural import counted
-from correlator.model.incident import IncidentDocument, IncidentState
+from correlator.model.incident import IncidentDocument, IncidentState, encode_incident
 from correlator.model.instant import HOUR
 from correlator.runtime.embedded import EmbeddedLog, wall_clock
 from correlator.runtime.ports import TopicPartition
@@ -99,6 +100,19 @@ def test_incidents_stand_in_the_order_in_which_they_opened_and_guesses_count_as_
     print_table([later, guessed])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [(row[-1], row[4], row[5]) for row in rows[1:]] == [("guessed", "3", "3"), ("later", "3", "1")]
+
+
+def test_incidents_that_were_withdrawn_are_listed_when_they_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {"alerts": 0, "firing": 0, "pending": 0, "entities": 0}
+    kept = an_incident("kept", "2026-01-05T00:02:00.000Z", {**counts, "pending": 1})
+    gone = msgspec.structs.replace(an_incident("gone", "2026-01-05T00:01:00.000Z", counts), state=IncidentState.WITHDRAWN)
+    bodies = [encode_incident(document) for document in (kept, gone)]
+    for is_all, as_json, listed in ((False, False, "kept"), (True, False, "gone kept"), (False, True, "kept"), (True, True, "kept gone")):
+        print_incidents(bodies, is_all=is_all, as_json=as_json)
+        told = capsys.readouterr().out
+        lines = [line for line in told.splitlines() if "incident" not in line and "--all" not in line] if not as_json else told.splitlines()
+        assert [json.loads(line)["id"] if as_json else line.split()[-1] for line in lines] == listed.split()
+        assert ("and 1 withdrawn, which --all lists\n" in told) == (not is_all and not as_json)
 
 
 def test_incidents_with_json_are_whole_documents(call: Call, judged: Path) -> None:

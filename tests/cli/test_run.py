@@ -136,7 +136,7 @@ def test_a_disk_without_room_keeps_whole_batches_of_what_was_published(storm: Pa
         kept = list(outcome.appended("events"))
     assert kept == lines[: len(kept)]
     assert 0 < len(kept) < len(lines)
-    assert ended.stderr.endswith(f"; the first {len(kept):,} records were published before: go on behind them\n")
+    assert ended.stderr.endswith(f"; the first {len(kept):,} records were published to correlator.events before: go on behind them\n")
 
 
 def test_replay_onto_a_disk_without_room_says_where(storm: Path, tmp_path: Path) -> None:
@@ -208,6 +208,7 @@ def test_sighup_puts_changed_rules_in_force_and_wrong_ones_never(call: Call, sto
         service.process.send_signal(signal.SIGHUP)
         assert "was in force already" in service.until("reloaded")
         assert service.stopped()[0] == 0
+        assert "INFO told to stop" in service.said[-1]
     assert RuleSet(time=TimeRules(reorder=7 * SECOND)).digest in accepted
 
 

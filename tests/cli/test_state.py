@@ -68,9 +68,17 @@ def test_a_file_that_does_not_fit_is_refused_before_a_folder_is_made(call: Call,
     assert not (story / "other").exists()
 
 
+def test_a_copy_is_replaced_by_force_alone(call: Call, judged: Path, story: Path) -> None:
+    (story / "state").write_text("a copy of last week")
+    result = call("state", "export", *OPTIONS, judged, "state")
+    assert (result.exit_code, result.stderr) == (2, "Error: state: it is there already: name another file, or replace it with --force\n")
+    assert (story / "state").read_text() == "a copy of last week"
+    assert call("state", "export", *OPTIONS, judged, "state", "--force").exit_code == 0
+
+
 def test_a_file_that_is_not_there_is_said_so(call: Call) -> None:
     result = call("state", "import", "--embedded", "log", "state")
-    assert (result.exit_code, result.stderr) == (2, "Error: state: No such file or directory; nothing further was written\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: state: No such file or directory\n")
 
 
 def test_a_folder_that_is_not_there_is_said_so_and_by_the_name_that_was_given(call: Call, judged: Path) -> None:

@@ -37,6 +37,40 @@ def test_settings_are_checked_and_counted(folder: Path) -> None:
     )
 
 
+def test_the_rules_and_topologies_that_settings_name_are_checked_with_them(folder: Path) -> None:
+    (folder / "here").mkdir()
+    (folder / "here" / "rules.yaml").write_text("expirie: 5m")
+    (folder / "here" / "shop.yaml").write_text("services: {a: {depends_on: [b]}, b: }")
+    (folder / "here" / "settings.yaml").write_text("rules: [rules.yaml]\ntopology: [shop.yaml]")
+    result = run("here/settings.yaml")
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
+        "here/rules.yaml:1:1: error: unknown key 'expirie', in neither rules, a topology nor settings (did you mean 'expiry'?)",
+        "3 files, 0 rule sets, 2 services, 1 edge, 1 settings file: 1 error, 0 warnings",
+    ]
+
+
+def test_what_is_given_beside_settings_is_checked_in_place_of_what_they_name(folder: Path) -> None:
+    (folder / "rules").mkdir()
+    (folder / "rules" / "wrong.yaml").write_text("expirie: 5m")
+    (folder / "mine.yaml").write_text("time: {reorder: 5s}")
+    (folder / "settings.yaml").write_text("prefix: a")
+    assert run("settings.yaml").exit_code == 1
+    assert run("settings.yaml", "mine.yaml").exit_code == 0
+
+
+def test_certificates_and_passwords_that_are_not_there_are_warned_of(folder: Path) -> None:
+    (folder / "ca.pem").touch()
+    kafka = "kafka: {tls: {ca: ca.pem, cert: our.pem}, sasl: {username: a, password_file: secret}}"
+    (folder / "settings.yaml").write_text(kafka)
+    result = run("settings.yaml")
+    assert result.exit_code == 0
+    assert result.output.splitlines()[:-1] == [
+        "settings.yaml:1:33: warning: kafka.tls.cert: no such file here: our.pem",
+        "settings.yaml:1:78: warning: kafka.sasl.password_file: no such file here: secret",
+    ]
+
+
 def test_warnings_alone_end_with_0(folder: Path) -> None:
     (folder / "a.yaml").write_text("services: {a: {depends_on: [a]}}")
     result = run("a.yaml")

@@ -383,7 +383,7 @@ def test_settings_have_defaults_and_paths_relative_to_their_file(tmp_path: Path)
         ("log_retention: {raw: 7}", "s.yaml:1:22: error: log_retention.raw has no unit; write 7h for hours or 7d for days"),
         (
             "kafka: {bootstrap: [localhost]}",
-            "s.yaml:1:21: error: kafka.bootstrap[0] must be an address and a port such as 127.0.0.1:8080, not 'localhost'",
+            "s.yaml:1:21: error: kafka.bootstrap[0] must be an address and a port such as 127.0.0.1:9092, not 'localhost'",
         ),
         ("kafka: {bootstrap: []}", "s.yaml:1:8: error: kafka names no broker; leave 'bootstrap' out for 127.0.0.1:9092"),
         ("kafka: {tls: {key: k}}", "s.yaml:1:14: error: kafka.tls has a 'key' without a 'cert'; name both"),

@@ -52,6 +52,7 @@ def test_what_was_absorbed_is_withdrawn_and_empty_and_each_alert_says_where_it_w
     (gone,) = [document for document in outcome.incidents.values() if document.state is IncidentState.WITHDRAWN]
     assert (gone.members, gone.counts["alerts"], gone.counts["firing"]) == ([], 0, 0)
     assert gone.why[-1] is Why.EMPTIED
+    assert gone.title == "nothing is left of it"
     moved = [decision for decision in outcome.decisions if decision.why is Why.MOVED]
     assert {decision.incident for decision in moved} == {kept.id}
     assert {stretch.incident for stretch in outcome.open_stretches} == {kept.id}

@@ -121,3 +121,46 @@ def test_rows_of_an_alert_forgotten_since_its_source_described_it_are_late() -> 
     follow(machine, [over_the_log(frame) for _, frame in frames])
     assert machine.verdicts[Verdict.LATE] == 2
     assert sum(machine.verdicts.values()) + machine.waiting == 23
+
+
+def test_who_is_silent_cannot_gainsay_for_longer_than_five_minutes() -> None:
+    """The only other partition may have lost its broker: time stood still for as long as that was away."""
+    sources = known(a=0, b=0)
+    for second in range(1, 10 * 60):
+        sources.advance("a", HOUR + second * SECOND, FrameKind.TICK)
+        if second == 301:
+            assert sources.ticks_ignored == 300
+    assert sources.now == HOUR + 599 * SECOND
+
+
+def test_two_that_disagree_are_both_ignored_for_as_long_as_they_do() -> None:
+    sources = known(a=0, b=0, c=0)
+    for second in range(1, 1_000):
+        sources.advance("a", HOUR + second * SECOND, FrameKind.TICK)
+        sources.advance("b", 2 * HOUR + second * SECOND, FrameKind.TICK)
+    assert sources.now == 0
+
+
+def test_two_that_agree_are_believed_whatever_a_third_says_in_between() -> None:
+    sources = known(a=0, b=0, c=0)
+    sources.advance("a", HOUR, FrameKind.TICK)
+    sources.advance("c", SECOND, FrameKind.ROWS)
+    sources.advance("b", HOUR, FrameKind.TICK)
+    assert sources.watermarks["b"] == HOUR
+
+
+def test_a_source_that_left_is_nobodys_witness_and_holds_nobody_back_until_it_goes_on() -> None:
+    sources = known(a=0, b=0)
+    assert sources.end_all_but(["a"])
+    assert not sources.end_all_but(["a"]), "it is said once"
+    sources.advance("a", HOUR, FrameKind.TICK)
+    assert (sources.now, sources.live, sources.fallen_out) == (HOUR, ["a"], [])
+    sources.advance("b", HOUR, FrameKind.ROWS)
+    assert sources.live == ["a", "b"]
+
+
+def test_a_recording_of_last_year_that_ended_is_no_witness_against_a_live_clock() -> None:
+    sources = known(live=HOUR, recording=0)
+    sources.advance("recording", MINUTE, FrameKind.END)
+    sources.advance("live", 2 * HOUR, FrameKind.TICK)
+    assert (sources.now, sources.ticks_ignored) == (2 * HOUR, 0)

@@ -48,7 +48,7 @@ def test_a_service_is_pinned_checked_and_listens_on_this_machine_alone(name: str
     service = SERVICES[name]
     assert PINNED.match(service["image"])
     assert service["healthcheck"]["test"][0] == "CMD"
-    assert service["restart"] == "unless-stopped"
+    assert service["restart"] == "always", "a signal by `docker compose kill` counts as a stop by hand otherwise"
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
@@ -109,6 +109,14 @@ def test_the_image_is_pinned_slim_built_in_stages_and_runs_as_nobody_special() -
     assert re.search(r"^USER \d+$", DOCKERFILE.split("FROM")[-1], re.MULTILINE)
     assert "\nHEALTHCHECK " in DOCKERFILE
     assert 'ENTRYPOINT ["correlator"]' in DOCKERFILE
+
+
+def test_the_image_is_built_by_a_version_that_is_named() -> None:
+    assert re.search(r'^requires = \["hatchling==[\d.]+"\]$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+
+def test_a_reload_sends_its_signal_from_inside_the_container() -> None:
+    assert "compose kill" not in (ROOT / "docs" / "operate.md").read_text()
 
 
 def test_the_image_copies_only_what_is_there_and_not_ignored() -> None:

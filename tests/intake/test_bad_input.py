@@ -279,3 +279,10 @@ def test_any_json_in_any_place_gives_a_verdict(document: dict[str, Any], key: st
     ]
     received, rejected, forwarded = totals(outputs)
     assert received == rejected + forwarded == 3 or "alerts" in document
+
+
+@pytest.mark.parametrize(
+    ("body", "name"), [(b"null", "null"), (b"17", "number"), (b"1.5", "number"), (b"true", "boolean"), (b'"x"', "string")]
+)
+def test_what_is_no_event_is_called_by_the_name_that_json_has_for_it(body: bytes, name: str) -> None:
+    assert [item.detail for item in read_items(body) if isinstance(item, Refusal)] == [f"a JSON {name} is no event"]

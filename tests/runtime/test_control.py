@@ -92,7 +92,7 @@ async def test_of_two_that_change_the_rules_together_each_gets_its_turn_and_the_
     assert newest.digest == orders[0][-1]
 
 
-async def test_one_that_is_fenced_again_and_again_gives_up() -> None:
+async def test_one_that_is_fenced_again_and_again_gives_up(caplog: pytest.LogCaptureFixture) -> None:
     log = await a_log(with_services(cart="shop"))
 
     def overtake(call: str) -> None:
@@ -103,6 +103,7 @@ async def test_one_that_is_fenced_again_and_again_gives_up() -> None:
     with pytest.raises(Fenced):
         await put_in_force(log, TOPICS, with_services(cart="shop", a=None), domains=2, rest=no_rest)
     assert len(await control_digests(log, 0)) == 1
+    assert not caplog.records, "it is no warning that two start together"
 
 
 async def test_a_reader_tells_what_is_in_force_and_then_only_news() -> None:

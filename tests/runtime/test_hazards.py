@@ -157,15 +157,19 @@ async def test_a_broker_that_is_gone_for_a_while_is_waited_for_and_nothing_is_lo
     assert await app.items() == 6
 
 
-async def test_a_topic_that_vanishes_stops_it_and_it_says_which(app: Application, broker: Broker) -> None:
+@pytest.mark.parametrize("which", ["raw", "incidents", "frames"])
+async def test_a_topic_that_vanishes_stops_it_and_it_says_which(app: Application, broker: Broker, which: str) -> None:
+    gone = app.raw.topic if which == "raw" else f"{app.topics.prefix}.{which}"
     worker = app.worker()
     running = asyncio.create_task(worker.run())
     await worker.opened.wait()
     await app.publish(events(1))
     await app.until_items(1)
     async with admin(broker) as client:
-        await client.delete_topics([app.raw.topic])
-    with pytest.raises(Refused, match=rf"there is no partition {app.raw.topic}-0: topics are created when the service starts"):
+        await client.delete_topics([gone])
+    if which == "incidents":
+        await app.publish(events(2, first=1))
+    with pytest.raises(Refused, match=rf"there is no partition {gone}-0: .* if it was deleted since, docs/operate.md says what is lost"):
         await running
 
 

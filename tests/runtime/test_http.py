@@ -299,14 +299,15 @@ async def test_a_taken_port_says_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         listen = f"127.0.0.1:{other.getsockname()[1]}"
         assert await refusal(listen) == (
-            f"cannot listen on {listen}: another program uses this port; stop it, or choose another port in http.listen"
+            f"cannot listen on {listen}: another program uses this port; stop it, or choose another port in http.listen or --listen"
             " (port 0 takes any free one)"
         )
 
 
 async def test_an_address_of_another_machine_says_what_to_do() -> None:
     assert await refusal("192.0.2.1:0") == (
-        "cannot listen on 192.0.2.1:0: this machine has no such address; choose one it has in http.listen (0.0.0.0 for all of them)"
+        "cannot listen on 192.0.2.1:0: this machine has no such address; "
+        "choose one it has in http.listen or --listen (0.0.0.0 for all of them)"
     )
 
 
@@ -319,8 +320,8 @@ async def test_an_unknown_host_name_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (errno.EACCES, "permission denied; choose a port from 1024 in http.listen"),
-        (errno.ENOBUFS, "No buffer space available; choose another address in http.listen"),
+        (errno.EACCES, "permission denied; choose a port from 1024 in http.listen or --listen"),
+        (errno.ENOBUFS, "No buffer space available; choose another address in http.listen or --listen"),
     ],
 )
 def test_errors_that_a_test_cannot_provoke_have_advice_too(number: int, advice: str) -> None:

@@ -321,6 +321,21 @@ async def test_a_record_beyond_the_limit_is_refused_with_what_to_change(log: Kaf
     await writer.close()
 
 
+async def written(writer: Writer, *values: bytes) -> None:
+    await writer.send(EVENTS, Messages(values))
+    await writer.commit()
+
+
+async def test_what_is_published_beside_a_record_beyond_the_limit_is_told(log: KafkaLog) -> None:
+    writer = log.writer(None)
+    await writer.start()
+    await writer.begin()
+    with pytest.raises(Refused, match=rf"publishing to {EVENTS.topic}: .*MessageSizeTooLargeError: raise the topic's max") as caught:
+        await written(writer, b"small", b"x" * (LARGEST + 1))
+    assert caught.value.__notes__ == ["1 of the 2 records of this batch are there all the same"]
+    await writer.close()
+
+
 async def test_more_replicas_than_brokers_are_refused_with_what_to_change(broker: Broker) -> None:
     log = await KafkaLog.open(Access([broker.address]), replication=3)
     with pytest.raises(Refused, match=r"InvalidReplicationFactor.*set `kafka\.replication` to at most the number of brokers"):

@@ -336,6 +336,28 @@ async def test_the_reason_says_what_is_behind_and_what_to_do(clock: Clock) -> No
     ]
 
 
+class GrowingLog(MemoryLog):
+    """A log whose topics have two partitions more than they were made with, when it `has_grown`."""
+
+    has_grown = False
+
+    async def partitions(self, topic: str) -> int:
+        return await super().partitions(topic) + (2 if self.has_grown else 0)
+
+
+async def test_raw_partitions_that_were_added_are_told_since_nobody_reads_them(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    log = GrowingLog(clock=clock)
+    await log.open_topics(NAMES.settings({"events": 1}, 1))
+    upkeep, readiness, _, _, _ = an_upkeep(log, clock)
+    await upkeep.count()
+    assert readiness.is_ready
+    log.has_grown = True
+    for _ in range(2):
+        await upkeep.count()
+    told = "correlator.events has 3 partitions now, and 1 when we started: nobody reads the others; set `partitions: 3` and restart"
+    assert readiness.reasons == caplog.messages == [told]
+
+
 async def test_a_partition_whose_task_does_not_know_where_it_stands_is_left_alone(clock: Clock) -> None:
     log = MemoryLog(clock=clock)
     await log.open_topics(NAMES.settings({"events": 1}, 1))

@@ -248,6 +248,21 @@ async def test_a_copy_put_back_by_force_goes_on_where_it_was_made(make: Make, tm
     await log.close()
 
 
+async def test_a_raw_partition_that_never_held_a_record_fits_where_it_came_from(tmp_path: Path) -> None:
+    """The first export commits its position; the second one finds no record before it, and the import asked for that."""
+    log, made = MemoryLog(), settings()
+    await prepare(log, made)
+    await publish(log, [an_event()] * 3, partitions=1, ends=True)
+    await judge(log, made)
+    for name in ("first", "second"):
+        await export(log, tmp_path / name, made)
+    await publish(log, [an_event()])
+    await put(log, tmp_path / "second", made, is_forced=True)
+    found = await log.committed(TOPICS.intake_group, TopicPartition(TOPICS.raw("events"), 1))
+    assert found is not None
+    assert found.offset == 0
+
+
 async def test_more_raw_partitions_are_read_from_their_beginning_or_end_as_is_asked(make: Make, tmp_path: Path) -> None:
     source = await make("embedded")()
     await prepare(source, settings())

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from correlator.config.settings import BatchSettings, Settings, TopicSettings
-from correlator.frames.codec import decode_frame
+from correlator.frames.codec import decode_frame, encode_frame
 from correlator.frames.control import Control
 from correlator.frames.frame import FrameKind
 from correlator.model.instant import SECOND, Instant
@@ -20,7 +20,7 @@ from correlator.runtime.telemetry import Telemetry
 from correlator.runtime.topics import Topics
 from correlator.runtime.worker import Worker
 
-from tests.builders import T0, a_control, an_event
+from tests.builders import T0, a_control, a_tick, an_event
 
 TOPICS = Topics("correlator")
 EVENTS = TopicPartition(TOPICS.raw("events"), 0)
@@ -216,6 +216,26 @@ async def test_intake_follows_rules_that_are_put_in_force_while_it_runs() -> Non
     assert {digest for _, digest in kinds[:place]} == {a_control().digest}
     assert kinds[-1] == (FrameKind.ROWS, later.digest)
     assert frames[-1].news or any(frame.news for frame in frames[place:]), "labels travel again"
+
+
+async def test_a_raw_topic_that_left_the_settings_does_not_make_time_stand_still() -> None:
+    """Nobody was left to agree with the ticks of the one that stayed: live time stood still for ever."""
+    service = await Service().opened()
+    await service.write(FRAMES, [encode_frame(a_tick("0", source=f"{TOPICS.raw('gone')}-0"))])
+    await service.events(1)
+    running = asyncio.create_task(service.worker.run())
+    async with asyncio.timeout(20):
+        while not service.count("items_judged_total", verdict="new"):
+            await service.read(FRAMES)
+    assert (service.count("sources", standing="live"), service.count("sources", standing="fallen_out")) == (1, 0)
+    assert service.count("ticks_ignored_total") == 0
+    service.worker.stop.set()
+    await running
+    again = Service()
+    again.log = service.log
+    again.worker = again.made(a_control())
+    await again.judge()
+    assert again.count("sources", standing="live") == 1, "a restore knows it too"
 
 
 ANOTHER_TIME = msgspec.structs.replace(a_control().rules.time, reorder=5 * SECOND)

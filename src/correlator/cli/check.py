@@ -24,6 +24,7 @@ USAGE: Final = 2
 def check(context: click.Context, paths: Sequence[str], *, as_json: bool) -> None:
     """Check rules, topologies and settings, told apart by their keys: files, folders, or - for standard input.
 
+    A settings file that is checked alone brings the rules and topologies that it names.
     Without PATH, those of the folders rules and topologies that are here; when neither is, that is an error.
     Exits 0 when sound (warnings are allowed), 1 when there are errors, 2 when something cannot be read.
     """

@@ -29,6 +29,8 @@ REASONS_SHOWN: Final = 3
 def dead_letters(*, config: str | None, embedded: Path | None, raw: int | None, as_json: bool) -> None:
     """Print the records that were refused, oldest first: where each lay, why, how long it is, and how it begins.
 
+    The number of a letter is its offset in the topic `dead-letters`: it never changes, and on Kafka some numbers are no letter's.
+
     To mend one: `--raw N > FILE`, edit FILE, `correlator publish` it. Good items of the same record went on the first time; published
     again they only raise the counts of their alerts. A letter stays in the list when it was mended, until its retention ends.
     """

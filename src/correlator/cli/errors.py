@@ -55,5 +55,5 @@ def explained(results: Path | None = None) -> Iterator[None]:
     except OSError as error:
         where = error.filename or results
         place = f"{where}: " if where else ""
-        message = f"{place}{error.strerror or error}; nothing further was written"
+        message = f"{place}{error.strerror or error}" + ("; nothing further was written" if results is not None else "")
         raise FailedError(message) from error

@@ -14,7 +14,7 @@ from correlator.cli.errors import FailedError, explained
 from correlator.cli.service import config_option, embedded_option, opened_log, settings_of
 from correlator.cli.whole import whole_incident
 from correlator.config.settings import Settings
-from correlator.model.incident import IncidentDocument
+from correlator.model.incident import IncidentDocument, IncidentState
 from correlator.runtime.dossier import Found, find_incidents, history_of
 from correlator.runtime.ports import Batch, Log, Reader, Refused, TopicPartition, Transient
 from correlator.runtime.topics import Topics
@@ -31,12 +31,13 @@ _NAMED_MOST = 5
 @click.argument("start", metavar="[ID]", required=False)
 @config_option
 @embedded_option
+@click.option("--all", "is_all", is_flag=True, help="List those too that were withdrawn: nothing is left of them.")
 @click.option("--follow", is_flag=True, help="Go on with every update, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print whole documents, one a line.")
-def incidents(start: str | None, *, config: str | None, embedded: Path | None, follow: bool, as_json: bool) -> None:
+def incidents(start: str | None, *, config: str | None, embedded: Path | None, is_all: bool, follow: bool, as_json: bool) -> None:
     """Print incidents as they stand, the first opened first; with ID (or how it begins), that one whole, with its evidence and timeline.
 
-    --json prints them in the order of their last updates.
+    Incidents that were withdrawn are left out, unless --all asks for them. --json prints them in the order of their last updates.
     """
     if start is not None and follow:
         message = "--follow goes on with all incidents: leave it or the ID out"
@@ -47,7 +48,10 @@ def incidents(start: str | None, *, config: str | None, embedded: Path | None, f
             click.echo(asyncio.run(_one(settings, embedded, start, as_json=as_json)), nl=as_json)
             return
         try:
-            asyncio.run(_follow(settings, embedded, as_json=as_json) if follow else _list(settings, embedded, as_json=as_json))
+            if follow:
+                asyncio.run(_follow(settings, embedded, as_json=as_json))
+            else:
+                print_incidents(asyncio.run(_newest(settings, embedded)), is_all=is_all, as_json=as_json)
         except KeyboardInterrupt:
             return
 
@@ -76,18 +80,28 @@ def _only(found: list[Found], start: str) -> Found:
     return found[0]
 
 
-async def _list(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:
+async def _newest(settings: Settings, embedded: Path | None) -> list[bytes]:
+    """Answer the newest document of every incident, in the order of their last updates."""
     newest: dict[bytes, bytes] = {}
     async with opened_log(settings, embedded, must_exist=True) as log:
         async for key, body in documents(log, settings, is_endless=False):
             newest.pop(key, None)
             if body is not None:
                 newest[key] = body
+    return list(newest.values())
+
+
+def print_incidents(bodies: list[bytes], *, is_all: bool, as_json: bool) -> None:
+    """Print documents as they are, or as a table; without those that were withdrawn unless `is_all`."""
+    found = [(body, msgspec.json.decode(body, type=IncidentDocument)) for body in bodies]
+    shown = [(body, document) for body, document in found if is_all or document.state is not IncidentState.WITHDRAWN]
     if as_json:
-        for body in newest.values():
+        for body, _ in shown:
             click.echo(body)
-    else:
-        print_table([msgspec.json.decode(body, type=IncidentDocument) for body in newest.values()])
+        return
+    print_table([document for _, document in shown])
+    if len(shown) < len(found):
+        click.echo(f"and {len(found) - len(shown)} withdrawn, which --all lists")
 
 
 async def _follow(settings: Settings, embedded: Path | None, *, as_json: bool) -> None:

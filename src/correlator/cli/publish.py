@@ -110,7 +110,7 @@ def _far_from_now(batch: Records, topic: TopicSettings) -> str | None:
     return (
         f"an event is dated {format_rfc3339(at)}, {format_duration(apart - apart % MINUTE)} from now; topic '{topic.name}' is live "
         "(`arrival: record`), so such times are flagged implausible and the time of publishing is used instead: "
-        "publish a recording to a topic with `arrival: item`, in a folder of its own"
+        "publish a recording to a topic with `arrival: item`, in a log of its own (another folder or `prefix`)"
     )
 
 

@@ -85,7 +85,10 @@ async def _on_kafka(settings: Settings, instance: str | None) -> Log:
     try:
         return await KafkaLog.open(access_of(settings.kafka), replication=settings.kafka.replication, instance=instance)
     except Transient as error:
-        message = f"{error}; start one or set `kafka.bootstrap` in the settings (--config FILE), or do without Kafka: --embedded DIR"
+        message = (
+            f"{error}; start one or set `kafka.bootstrap` in the settings (--config FILE), and `kafka.tls` and `kafka.sasl` where it wants "
+            "TLS or a login, and only there; or do without Kafka: --embedded DIR"
+        )
         raise FailedError(message) from error
 
 

@@ -39,8 +39,9 @@ def state() -> None:
 @file_argument
 @config_option
 @embedded_option
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @json_option
-def export(file: Path, *, config: str | None, embedded: Path | None, as_json: bool) -> None:
+def export(file: Path, *, config: str | None, embedded: Path | None, force: bool, as_json: bool) -> None:
     """Write rules in force, state, incidents and alerts as they stand, and positions into FILE.
 
     Stop the service first; afterwards it goes on as if nothing had been. An embedded one that still runs is stopped by this (code 2). On
@@ -49,6 +50,9 @@ def export(file: Path, *, config: str | None, embedded: Path | None, as_json: bo
     """
     if not file.parent.is_dir():
         message = f"{file}: there is no folder {file.parent} to write it into; make it first"
+        raise FailedError(message)
+    if file.exists() and not force:
+        message = f"{file}: it is there already: name another file, or replace it with --force"
         raise FailedError(message)
     with explained(file.parent):
         settings = settings_of(config)

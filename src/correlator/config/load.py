@@ -14,7 +14,7 @@ from correlator.config.nearest import Suggester
 from correlator.config.problem import ConfigError, Findings, Problem, Severity
 from correlator.config.rules import RulesCompiler
 from correlator.config.schema import RulesFile, TopologyFile
-from correlator.config.settings import Settings, check_names
+from correlator.config.settings import Settings, check_names, check_secrets, named_paths
 from correlator.config.topology import TopologyCompiler
 from correlator.config.validate import Validated, validate
 from correlator.model.rule import RuleSet
@@ -88,17 +88,16 @@ def _examined(paths: Sequence[str], *, only: Kind | None) -> Loaded:
 
 def _examine(paths: Sequence[str], *, only: Kind | None) -> Loaded:
     findings, suggester = Findings(), Suggester()
-    files = list(_found(paths, findings))
     checked: dict[Kind, list[Validated]] = {kind: [] for kind in _KEYS}
+    files = list(_found(paths, findings))
     for file in files:
-        document = read_file(file, findings)
-        schema = _schema_of(document, findings, only=only) if document is not None else None
-        if document is None or schema is None:
-            continue
-        validated = validate(document, schema, findings=findings, suggester=suggester)
-        checked[schema].append(validated)
+        _check(file, checked, findings, suggester=suggester, only=only)
     for settings in checked[Settings]:
         check_names(settings, findings)
+        check_secrets(settings, findings)
+    named = list(_found(_named_by(checked), findings))
+    for file in named:
+        _check(file, checked, findings, suggester=suggester, only=None)
     rules_compiler = RulesCompiler(checked[RulesFile], findings=findings)
     rules = rules_compiler.compile()
     topology_compiler = TopologyCompiler(checked[TopologyFile], findings=findings, suggester=suggester)
@@ -109,7 +108,7 @@ def _examine(paths: Sequence[str], *, only: Kind | None) -> Loaded:
         rules=rules,
         topology=topology,
         problems=tuple(findings.problems()),
-        files=len(files),
+        files=len(files) + len(named),
         rule_sets=min(len(checked[RulesFile]), 1),
         services=topology_compiler.services,
         edges=topology_compiler.edges,
@@ -117,6 +116,21 @@ def _examine(paths: Sequence[str], *, only: Kind | None) -> Loaded:
         errors=findings.count(Severity.ERROR),
         warnings=findings.count(Severity.WARNING),
     )
+
+
+def _check(file: str, checked: dict[Kind, list[Validated]], findings: Findings, *, suggester: Suggester, only: Kind | None) -> None:
+    """Read a file and put what it is into `checked`."""
+    document = read_file(file, findings)
+    schema = _schema_of(document, findings, only=only) if document is not None else None
+    if document is not None and schema is not None:
+        checked[schema].append(validate(document, schema, findings=findings, suggester=suggester))
+
+
+def _named_by(checked: dict[Kind, list[Validated]]) -> list[str]:
+    """Answer the paths that a settings file names, if that is all there is: beside other files it may be one of several."""
+    if len(checked[Settings]) != 1 or checked[RulesFile] or checked[TopologyFile]:
+        return []
+    return [path for path in named_paths(checked[Settings][0]) if path != STDIN and os.path.lexists(path)]
 
 
 def _found(paths: Sequence[str], findings: Findings) -> Iterator[str]:

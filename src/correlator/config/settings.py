@@ -19,18 +19,24 @@ _PATHS = ("rules", "topology")
 _TOPIC: Final = r"^[A-Za-z0-9._-]{1,200}$"
 _PREFIX: Final = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 _as_text: Final = PlainSerializer(format_duration, when_used="json")
+_SECRETS: Final = ("ca", "cert", "key", "password_file")
 OWN_TOPICS: Final = ("control", "frames", "checkpoints", "incidents", "alerts", "decisions", "dead-letters")
 """Names behind the prefix that the service writes to: no raw topic may have one."""
 
 
-def _address(value: str) -> str:
+def _address(value: str, *, such_as: str = "127.0.0.1:8080") -> str:
     """Check an address and a port."""
     host, colon, port = value.rpartition(":")
     is_port = port.isascii() and port.isdigit() and len(port) <= len(str(_PORT_LIMIT)) and int(port) <= _PORT_LIMIT
     is_host = bool(host) and (":" not in host or (host.startswith("[") and host.endswith("]")))
     if not (colon and is_port and is_host):
-        raise mistake(f"must be an address and a port such as 127.0.0.1:8080, not '{value}'")
+        raise mistake(f"must be an address and a port such as {such_as}, not '{value}'")
     return value
+
+
+def _broker(value: str) -> str:
+    """Check a broker's address and port."""
+    return _address(value, such_as="127.0.0.1:9092")
 
 
 class HttpSettings(Section):
@@ -100,7 +106,7 @@ class SaslSettings(Section):
 class KafkaSettings(Section):
     """The brokers, for all commands without `--embedded`."""
 
-    bootstrap: Annotated[tuple[Annotated[str, Field(strict=True), AfterValidator(_address)], ...], BeforeValidator(unlisted)] = Field(
+    bootstrap: Annotated[tuple[Annotated[str, Field(strict=True), AfterValidator(_broker)], ...], BeforeValidator(unlisted)] = Field(
         default=("127.0.0.1:9092",), description="Addresses of some brokers; these name the others."
     )
     replication: Annotated[int, Field(strict=True, ge=1, le=32)] | None = Field(
@@ -124,7 +130,7 @@ class KafkaSettings(Section):
         update: dict[str, object] = {}
         for name, section in (("tls", self.tls), ("sasl", self.sasl)):
             if section is not None:
-                paths = {key: path for key in ("ca", "cert", "key", "password_file") if (path := getattr(section, key, None)) is not None}
+                paths = {key: path for key in _SECRETS if (path := getattr(section, key, None)) is not None}
                 update[name] = section.model_copy(update={key: os.fspath(folder / path) for key, path in paths.items()})
         return self.model_copy(update=update)
 
@@ -230,6 +236,27 @@ def check_names(settings: Validated, findings: Findings) -> None:
     """Record every name in a settings file that is wrong beside another: paths that are not there, topics that cannot be raw ones."""
     _check_paths(settings, findings)
     _check_topics(settings, findings)
+
+
+def check_secrets(settings: Validated, findings: Findings) -> None:
+    """Warn of certificates and passwords that are not there: a place where settings are only checked need not have them."""
+    kafka = settings.section("kafka", KafkaSettings)
+    for section in ("tls", "sasl") if kafka is not None else ():
+        for key in _SECRETS:
+            entry = getattr(getattr(kafka, section), key, None)
+            path = _folder(settings.document.file) / str(entry)
+            if entry is not None and not path.exists():
+                findings.warning(
+                    settings.document.mark(("kafka", section, key)), f"kafka.{section}.{key}: no such file here: {os.fspath(path)}"
+                )
+
+
+def named_paths(settings: Validated) -> list[str]:
+    """Answer the rules and topologies that a settings file names, the default folders where it names none; none where it is broken."""
+    if not isinstance(settings.model, Settings):
+        return []
+    resolved = _resolved(settings.model, _folder(settings.document.file))
+    return [*resolved.rules, *resolved.topology]
 
 
 def _check_topics(settings: Validated, findings: Findings) -> None:

@@ -78,6 +78,7 @@ class _MachineRow(msgspec.Struct, array_like=True):
     control: Control
     ignored: dict[str, Instant]
     ended: dict[str, Instant]
+    spoke_last: str = ""
 
 
 class Machine:
@@ -178,6 +179,7 @@ class Machine:
             self.control,
             self.sources.ignored,
             self.sources.ended,
+            self.sources.spoke_last,
         )
         return [*self.lifecycle.rows(), *self.book.rows(), (MACHINE_KEY, _PACK(row))]
 
@@ -194,6 +196,7 @@ class Machine:
         self._adopt(row.control)
         self.position, self.sources.now, self.lifecycle.order = row.position, row.now, row.order
         self.sources.watermarks, self.sources.ignored, self.sources.ended = row.watermarks, row.ignored, row.ended
+        self.sources.spoke_last = row.spoke_last
         self.lifecycle.verdicts = {verdict: row.verdicts.get(verdict, 0) for verdict in Verdict}
 
     def _adopt(self, control: Control) -> None:
@@ -206,11 +209,9 @@ class Machine:
         self._rebuild_groups()
 
     def _rebuild_groups(self) -> None:
-        self._grouper = Grouper(self.control.topology, self.control.rules.grouping)
-        self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
-        for incident in self.book.incidents.values():
-            if incident.is_live:
-                self._index(incident)
+        self._grouper, self._guesser = [Grouper(self.control.topology, self.control.rules.grouping) for _ in range(2)]
+        for incident in [incident for incident in self.book.incidents.values() if incident.is_live]:
+            self._index(incident)
 
     def _index(self, incident: Incident) -> None:
         for hit in incident.hits.values():

@@ -8,7 +8,7 @@ import msgspec
 from correlator.correlate.diagnose import STAND_IN, Cause
 from correlator.model.alert import AlertState
 from correlator.model.calendar import format_rfc3339
-from correlator.model.incident import AlertDocument, Decision, IncidentDocument, Member, RootCause, Why
+from correlator.model.incident import AlertDocument, Decision, IncidentDocument, IncidentState, Member, RootCause, Why
 from correlator.model.instant import Instant
 from correlator.model.rule import RuleSet
 from correlator.model.topology import Topology
@@ -220,7 +220,7 @@ def _root_cause(cause: Cause, incident: Incident, topology: Topology) -> RootCau
 
 def _title(incident: Incident, root: Cause | None) -> str:
     if root is None:
-        return "not yet judged"
+        return "nothing is left of it" if incident.state is IncidentState.WITHDRAWN else "not yet judged"
     others, place = len(incident.hits) - 1, root.entity.removeprefix(STAND_IN)
     where = f"{root.condition} at {place}" if place != root.condition else root.condition
     return where + (f", {others} more affected" if others else "")

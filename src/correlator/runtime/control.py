@@ -101,7 +101,8 @@ async def put_in_force(log: Log, topics: Topics, control: Control, *, domains: i
         try:
             return await _put(log, topics, control, domains=domains)
         except (Fenced, Transient) as error:
-            _logger.warning("rules were not put in force: %s; trying again in %s s", error, pause)
+            level = logging.INFO if isinstance(error, Fenced) else logging.WARNING  # two that start together meet here: no harm is done
+            _logger.log(level, "rules were not put in force: %s; trying again in %s s", error, pause)
         await rest(pause)
     return await _put(log, topics, control, domains=domains)
 

@@ -43,7 +43,7 @@ class CorrelateTask:
         raw: Collection[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`raw` names the raw partitions that are missed when they fall behind, as `topic-number`; None for all that ever spoke.
+        """`raw` names the raw partitions there are, as `topic-number`: others are waited for no more. None for all that ever spoke.
 
         It tells `on_works` when it has committed or has nothing to do. `clock` answers seconds that only grow: it says when a checkpoint is
         due, or the position again, and nothing else.
@@ -164,13 +164,15 @@ class CorrelateTask:
     async def _take(self, batch: Batch) -> None:
         started, position = time.perf_counter(), self._reader.position
         await self._writer.begin()
+        # The checkpoint says it, in the transaction of the first frame that is judged by it: a restore knows nothing of settings.
+        has_left = self._raw is not None and self._machine.sources.end_all_but(self._raw)
         written: list[Effects] = []
         for offset, body in zip(batch.offsets, batch.values, strict=True):
             effects = self._step(offset, body)
             await self._send(effects)
             written.append(effects)
         needed_from = self.needed_from
-        if self._is_checkpoint_due():
+        if has_left or self._is_checkpoint_due():
             await self._checkpoint(position)
             needed_from = position
         await self._writer.send_offsets(self._group, {self._tp: Position(position)})
@@ -240,8 +242,7 @@ class CorrelateTask:
         telemetry, machine = self._telemetry, self._machine
         telemetry.on_verdicts(machine.verdicts, partition=self._name)
         telemetry.waiting(machine.waiting, partition=self._name)
-        missed = [name for name in machine.sources.fallen_out if self._raw is None or name in self._raw]
-        telemetry.sources(len(machine.sources.live), len(missed), partition=self._name)
+        telemetry.sources(len(machine.sources.live), len(machine.sources.fallen_out), partition=self._name)
         telemetry.ticks_ignored(machine.sources.ticks_ignored, partition=self._name)
         self._tell_limits()
         counts = dict(zip(RowKind, machine.row_counts, strict=True))

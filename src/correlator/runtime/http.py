@@ -169,12 +169,12 @@ def advice_on(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "its host name is not known here; check the spelling, or write the address in digits"
     if error.errno == errno.EADDRINUSE:
-        return "another program uses this port; stop it, or choose another port in http.listen (port 0 takes any free one)"
+        return "another program uses this port; stop it, or choose another port in http.listen or --listen (port 0 takes any free one)"
     if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address; choose one it has in http.listen (0.0.0.0 for all of them)"
+        return "this machine has no such address; choose one it has in http.listen or --listen (0.0.0.0 for all of them)"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return "permission denied; choose a port from 1024 in http.listen"
-    return f"{error.strerror}; choose another address in http.listen"
+        return "permission denied; choose a port from 1024 in http.listen or --listen"
+    return f"{error.strerror}; choose another address in http.listen or --listen"
 
 
 def _url(listener: socket.socket) -> str:

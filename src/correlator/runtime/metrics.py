@@ -425,8 +425,9 @@ _INTRODUCTION: Final = """\
 <!-- Written from the table in src/correlator/runtime/metrics.py by `make docs`; change it there. -->
 
 `correlator run` serves them at `/metrics` (default `http://127.0.0.1:8080/metrics`) in Prometheus' text format, or as OpenMetrics where
-the scraper asks for it. Beside them stand `process_*` (memory, CPU, open files) of the process itself. `/-/healthy` answers 200 while
-the process lives; `/-/ready` answers 200 when it works, else 503 with a reason on each line.
+the scraper asks for it. Beside them stand `process_*` (memory, CPU, open files) of the process itself; below
+`run --workers N` each worker has its own, with its number in the label `worker`. `/-/healthy` answers 200 while the process lives;
+`/-/ready` answers 200 when it works, else 503 with a reason on each line.
 
 ## What must add up
 

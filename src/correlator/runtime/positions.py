@@ -70,6 +70,6 @@ async def _refuse(log: Log, group: str, tp: TopicPartition, *, where: str) -> No
         return  # another worker wrote position and state between our two questions
     raise Refused(
         f"the brokers forgot where {group} stood in {tp.topic}-{tp.partition}, which was idle for longer than their "
-        f"offsets.retention.minutes, or made anew; {where} (kafka-consumer-groups --group {group} --topic {tp.topic}:{tp.partition} "
-        "--reset-offsets --to-offset N --execute), and raise that setting"
+        f"offsets.retention.minutes, or made anew; {where} (kafka-consumer-groups --bootstrap-server HOST:PORT --group {group} "
+        f"--topic {tp.topic}:{tp.partition} --reset-offsets --to-offset N --execute), and raise that setting"
     )

@@ -40,7 +40,7 @@ async def publish(log: Log, topic: str, batches: Iterator[Records], *, marks_end
             await writer.commit()
     except PortError as error:
         if records:
-            error.add_note(f"the first {records:,} records were published before: go on behind them")
+            error.add_note(f"the first {records:,} records were published to {topic} before: go on behind them")
         raise
     finally:
         await writer.close()

@@ -1,8 +1,8 @@
 """The supervisor of `run --workers N`: starts processes, starts them again, and knows how they are.
 
 It works on nothing itself: what a worker leaves undone, another takes over, and it starts with what the log says. A worker tells on its
-standard output what keeps it from being ready, a line whenever that changes; its standard input is a pipe that nobody writes to, whose end
-tells it that the supervisor is gone.
+standard output what keeps it from being ready, a line whenever that changes and every other second; its standard input is a pipe that
+nobody writes to, whose end tells it that the supervisor is gone.
 """
 
 import asyncio
@@ -27,6 +27,9 @@ STOP_PATIENCE_S: Final = 8.0
 TOLD_EVERY_S: Final = 0.1
 REASONS_MOST: Final = 20
 """A worker tells so many reasons at most: asyncio reads no line beyond 64 KiB."""
+REPEATED_EVERY_S: Final = 2.0
+SILENT_S: Final = 10.0
+"""A worker that has said nothing for so long does not work: it is frozen, or gets no time."""
 GIVES_UP: Final = 2
 """The exit code of a worker that has said what a person must do."""
 _logger: Final = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class Supervisor:
 
     def __init__(self, command: Sequence[str], count: int, *, folder: Path, readiness: Readiness) -> None:
         self._command = command
+        self._has_end = "--until-idle" in command
         self._count = count
         self._folder = folder
         self._readiness = readiness
@@ -51,7 +55,7 @@ class Supervisor:
         self.stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Keep the workers running until `stop` is set, or all have ended with success. Raises WorkersStoppedError."""
+        """Keep the workers running until `stop` is set, or all have ended with `--until-idle`. Raises WorkersStoppedError."""
         for worker in range(self._count):
             self._readiness.not_ready(_condition(worker), f"worker {worker}: {STARTING}")
         self._readiness.ready(STARTING)
@@ -61,6 +65,8 @@ class Supervisor:
         try:
             await asyncio.wait((kept, stopping), return_when=asyncio.FIRST_COMPLETED)
             self._readiness.not_ready("stop", "stopping")
+            if self.stop.is_set():
+                _logger.info("told to stop; the workers are stopped too")
             if kept.done():
                 kept.result()
         finally:
@@ -70,12 +76,12 @@ class Supervisor:
             await asyncio.gather(kept, stopping, return_exceptions=True)
 
     async def _keep(self, worker: int) -> None:
-        """Start a worker again and again, until it ends well or must not be started again."""
+        """Start a worker again and again, until all is judged if that is the end, or it must not be started again."""
         failures = 0
         while not self.stop.is_set():
             began = time.monotonic()
             code = await self._live(worker)
-            if code == 0 or self.stop.is_set():
+            if self.stop.is_set() or (code == 0 and self._has_end):
                 return
             if code == GIVES_UP:
                 raise WorkersStoppedError(f"worker {worker} stopped and said why, and all were stopped")
@@ -91,6 +97,7 @@ class Supervisor:
         environment = {**os.environ, FOLDER: str(self._folder)}
         process = await asyncio.create_subprocess_exec(*self._command, str(worker), stdin=PIPE, stdout=PIPE, env=environment)
         self._running[worker], self.pids[worker] = process, process.pid
+        _logger.info("worker %d is process %d", worker, process.pid)
         try:
             await self._listen(worker, process)
             return await process.wait()
@@ -103,12 +110,27 @@ class Supervisor:
 
     async def _listen(self, worker: int, process: Process) -> None:
         assert process.stdout is not None, "started with a pipe"
-        while line := await process.stdout.readline():
+        line = await process.stdout.readline()
+        while line:
             reasons = _REASONS.decode(line)
             if reasons:
                 self._readiness.not_ready(_condition(worker), f"worker {worker}: {'; '.join(reasons)}")
             else:
                 self._readiness.ready(_condition(worker))
+            line = await self._next_line(worker, process.stdout)
+
+    async def _next_line(self, worker: int, said: asyncio.StreamReader) -> bytes:
+        """Wait for a worker's next line, and do not take its last word for true for ever."""
+        reading = asyncio.ensure_future(said.readline())
+        try:
+            await asyncio.wait((reading,), timeout=SILENT_S)
+            if not reading.done():
+                told = f"worker {worker}: it has said nothing for {SILENT_S:g} s, process {self.pids[worker]} is frozen or gets no time"
+                self._readiness.not_ready(_condition(worker), told)
+                _logger.warning("%s; kill it, and it is started again", told)
+            return await reading
+        finally:
+            reading.cancel()
 
     async def _end_all(self, keeping: Sequence[asyncio.Task[None]]) -> None:
         """Ask all to stop, and end those that do not; nothing is started again."""
@@ -126,10 +148,11 @@ async def tell_supervisor(readiness: Readiness, stop: asyncio.Event) -> None:
     """Tell the supervisor what keeps this worker from being ready, as it changes; stop when the supervisor is gone."""
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _on_input, stop)
     told: list[str] | None = None
+    until = 0.0
     while True:
         reasons = shortened(readiness.reasons)
-        if reasons != told:
-            told = reasons
+        if reasons != told or time.monotonic() >= until:
+            told, until = reasons, time.monotonic() + REPEATED_EVERY_S
             sys.stdout.write(msgspec.json.encode(reasons).decode() + "\n")
             sys.stdout.flush()
         await asyncio.sleep(TOLD_EVERY_S)

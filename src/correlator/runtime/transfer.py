@@ -258,6 +258,8 @@ async def _position(log: Log, tp: TopicPartition, place: RawPlace | None, *, sta
         return Position(first, note)
     if place is None or place.offset is None:
         return None
+    if place.offset == 0:
+        return Position(0, note)  # nothing was read of it: it has no record to be known by, and needs none
     if place.witness is None or not first <= place.witness.offset < end or await _witness(log, tp, place.offset) != place.witness:
         raise Refused(
             f"{tp.topic}-{tp.partition} does not hold the records that were read up to {place.offset}: this is another topic, or they are "

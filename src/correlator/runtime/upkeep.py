@@ -21,6 +21,7 @@ from correlator.runtime.topics import Topics
 
 LOOK_EVERY_S: Final = 1
 CLEAN_EVERY_LOOKS: Final = 300
+COUNT_EVERY_LOOKS: Final = 60
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -47,12 +48,15 @@ class Upkeep:
         self._telemetry = telemetry
         self._readiness = readiness
         self._clock = clock
+        self._partitions: dict[str, int] = {}
 
     async def run(self) -> None:
         """Look every second, and let old records go every few minutes, first when all tasks know where they stand."""
         looks = CLEAN_EVERY_LOOKS
         while True:
             self.look()
+            if looks % COUNT_EVERY_LOOKS == 0 or self._raw_topics - self._partitions.keys():
+                await self.count()
             if looks >= CLEAN_EVERY_LOOKS and self._is_under_way:
                 looks = 0
                 await self.clean()
@@ -83,6 +87,29 @@ class Upkeep:
         behind, kept = format_duration(age // SECOND * SECOND), format_duration(retention)
         reason = f"{stage} is {behind} behind on {worst}, whose records are kept for {kept}: speed it up, or raise log_retention.{setting}"
         self._readiness.not_ready(f"lag {stage}", reason)
+
+    @property
+    def _raw_topics(self) -> set[str]:
+        """The raw topics of which we have the first partition: one worker has that, and tells for all."""
+        return {tp.topic for tp in self._intakes if tp.partition == 0}
+
+    async def count(self) -> None:
+        """Say when a raw topic has more partitions than at the start: nobody reads those. Raises Refused where the topic is gone."""
+        for topic in sorted(self._raw_topics):
+            try:
+                there = await self._log.partitions(topic)
+            except Transient:
+                continue  # the tasks tell of it
+            known = self._partitions.setdefault(topic, there)
+            if there > known:
+                self._tell_unread(topic, there, known=known)
+
+    def _tell_unread(self, topic: str, there: int, *, known: int) -> None:
+        there_are = f"{topic} has {there} partitions now, and {known} when we started"
+        told = f"{there_are}: nobody reads the others; set `partitions: {there}` and restart"
+        if told not in self._readiness.reasons:
+            _logger.warning("%s", told)
+        self._readiness.not_ready(f"partitions {topic}", told)
 
     async def clean(self) -> None:
         """Let the log drop what is past its retention and needed by no task. Raises what cannot be overcome; a busy log is asked later."""

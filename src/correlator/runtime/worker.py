@@ -166,6 +166,8 @@ class Worker:
         idling = asyncio.create_task(self._until_idle()) if until_idle else None
         await asyncio.wait([task for task in (running, stopping, idling) if task is not None], return_when=asyncio.FIRST_COMPLETED)
         self._readiness.not_ready("stop", "stopping")
+        if self.stop.is_set():
+            _logger.info("told to stop; what is under way is finished")
         for task in (running, stopping, idling):
             if task is not None and not task.done():
                 task.cancel()

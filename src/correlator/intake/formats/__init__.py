@@ -17,6 +17,7 @@ from correlator.model.word import Word
 
 MAX_ITEMS: Final = 100_000
 """Items of one record; more are refused as a whole (4 MiB cannot hold as many real alerts)."""
+_JSON_NAMES: Final = {type(None): "null", bool: "boolean", int: "number", float: "number", str: "string"}
 
 
 class Format(Word):
@@ -62,7 +63,7 @@ def _read(document: object, form: Format) -> list[Event | Refusal]:
     if isinstance(document, list):
         return _all_of(document, lambda item: _read(item, form))
     if not isinstance(document, dict):
-        raise RefusedError(Rejection.WRONG_TYPE, f"a JSON {type(document).__name__} is no event")
+        raise RefusedError(Rejection.WRONG_TYPE, f"a JSON {_JSON_NAMES[type(document)]} is no event")
     actual = detect(document) if form is Format.AUTO else form
     if actual is Format.CLOUDEVENTS:
         return _read_envelope(document)

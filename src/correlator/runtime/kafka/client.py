@@ -116,4 +116,7 @@ def check(code: int, message: str = "") -> None:
 
 def refuse_unknown(topic: str, partition: int) -> Refused:
     """Make the error for a partition that is not there."""
-    return Refused(f"there is no partition {topic}-{partition}: topics are created when the service starts")
+    return Refused(
+        f"there is no partition {topic}-{partition}: topics are created when the service starts; if it was deleted since, docs/operate.md "
+        "says what is lost with it ('Brokers that go, freeze or come back empty')"
+    )

@@ -111,7 +111,8 @@ class KafkaLog:
         return topic
 
     async def partitions(self, topic: str) -> int:
-        """See `Log.partitions`."""
+        """See `Log.partitions`; asks anew, since somebody may have added some."""
+        self.forget(topic)
         found = await self.topic(topic)
         if found is None:
             raise Refused(f"there is no topic {topic}: topics are created when the service starts")

@@ -94,6 +94,8 @@ class KafkaWriter:
         assert self._is_open, "no transaction is open"
         for column in (messages.keys, messages.timestamps, messages.headers):
             assert column is None or len(column) == len(messages.values), "columns of unequal length"
+        if self._id is None:
+            self._doing = f"publishing to {tp.topic}"
         topic = await self._log.partition(tp)
         if topic.compacted and (messages.keys is None or None in messages.keys):
             raise Refused(f"topic {tp.topic} is compacted: every record needs a key")
@@ -130,11 +132,27 @@ class KafkaWriter:
     async def commit(self) -> None:
         """See `Writer.commit`. Nothing is committed unless every record and position arrived."""
         assert self._is_open, "no transaction is open"
-        await self._excused(self._finish())
+        try:
+            await self._excused(self._finish())
+        except Refused as error:
+            self._tell_arrived(error)
+            raise
+        except Transient:
+            for sent in self._sent:
+                self._log.forget(sent.tp.topic)  # a leader moved, or the topic is gone: who sends to it next asks, and says which
+            raise
         self._stood.update({(self._group, tp): position for tp, position in self._positions.items()})
         for sent in self._sent:
             self._log.wrote(sent.tp, sent.arrival.result().offset + sent.records)
         self._drop()
+
+    def _tell_arrived(self, error: Refused) -> None:
+        """Say how many records lie there all the same, where no transaction takes them back."""
+        if self._id is None:
+            arrived = sum([sent.records for sent in self._sent if not sent.arrival.cancelled() and sent.arrival.exception() is None])
+            error.add_note(
+                f"{arrived:,} of the {sum([sent.records for sent in self._sent]):,} records of this batch are there all the same"
+            )
 
     async def _finish(self) -> None:
         arriving: list[Awaitable[object]] = [sent.arrival for sent in self._sent]
