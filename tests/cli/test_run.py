@@ -212,6 +212,21 @@ def test_sighup_puts_changed_rules_in_force_and_wrong_ones_never(call: Call, sto
     assert RuleSet(time=TimeRules(reorder=7 * SECOND)).digest in accepted
 
 
+def test_sighup_that_finds_no_topology_any_more_changes_nothing(story: Path) -> None:
+    mount = story / "mount"
+    mount.mkdir()
+    (mount / "shop.yaml").write_text("services: {a: {depends_on: [b]}, b: }", encoding="utf-8")
+    with running(story / "log", *QUIET, "--topology", mount) as service:
+        service.until("restored")
+        (mount / "shop.yaml").rename(story / "shop.yaml")
+        service.process.send_signal(signal.SIGHUP)
+        assert "the topology is empty now, as when a mount failed" in service.until("reload refused, what was in force stays")
+        (story / "shop.yaml").rename(mount / "shop.yaml")
+        service.process.send_signal(signal.SIGHUP)
+        assert "was in force already" in service.until("reloaded")
+        assert service.stopped()[0] == 0
+
+
 def test_a_run_with_changed_rules_adopts_them(call: Call, story: Path) -> None:
     call("publish", "--embedded", "log", "good.jsonl")
     digests = []

@@ -15,7 +15,7 @@ from correlator.config.settings import Settings
 from correlator.frames.control import Control
 from correlator.runtime.fatal import StoppedError
 from correlator.runtime.metrics import Reload
-from correlator.runtime.ports import PortError
+from correlator.runtime.ports import PortError, Refused
 from correlator.runtime.telemetry import Telemetry
 
 PutInForce = Callable[[Control], Awaitable[bool]]
@@ -31,18 +31,27 @@ class Files:
         self._settings = settings
         self._rules = rules
         self._topology = topology
+        self._has_topology = False
 
     def read(self) -> Control:
         """Read what the settings name, or the options in their place. Raises `ConfigError`."""
-        return self._read(self._settings)
+        control = self._read(self._settings)
+        self._has_topology = bool(control.topology.nodes)
+        return control
 
     def read_again(self) -> Control:
-        """Read as before, where the settings name other files now those. Raises `ConfigError`."""
+        """Read as before, where the settings name other files now those. Raises `ConfigError`, and Refused where no topology is left."""
         before = self._settings
         again = settings_of(self._config) if self._config != STDIN else before
         if again.model_copy(update={"rules": before.rules, "topology": before.topology}) != before:
             _logger.warning("%s: of settings only rules and topology are taken anew; the others need a restart", self._config)
-        return self._read(again)
+        control = self._read(again)
+        if self._has_topology and not control.topology.nodes:
+            raise Refused(
+                "the topology is empty now, as when a mount failed: put its files back, or start the service again to go on without one"
+            )
+        self._has_topology = bool(control.topology.nodes)
+        return control
 
     def _read(self, settings: Settings) -> Control:
         control = load_control(self._rules or settings.rules, self._topology or settings.topology)
