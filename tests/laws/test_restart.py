@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from correlator.correlate.group import Grouper
@@ -19,7 +19,7 @@ from correlator.correlate.render import alert_document
 from correlator.frames.control import Control
 from correlator.frames.frame import Frame
 from correlator.model.incident import encode_document, encode_incident
-from correlator.model.instant import HOUR, NEVER, Instant
+from correlator.model.instant import HOUR, MINUTE, NEVER, SECOND, Instant
 from correlator.model.version import NewerVersionError
 from correlator.state.records import ROW_VERSION, Incident
 
@@ -124,7 +124,37 @@ def test_every_index_equals_a_plain_scan(items: list[Item], places: list[int], c
         counts_equal_a_scan(machine)
 
 
-@given(folded, cuts)
+_ENDED_AS_IT_BEGAN = [
+    Item(T0, T0, "db/Down", "firing", "a"),
+    Item(T0 + 1, T0 + 1, "db/Down", "firing", "a"),
+    Item(T0, T0 + 1, "db/Down", "resolved", "a"),
+]
+"""The second firing begins an alert anew, though it came in one run with the first."""
+
+
+_SAID_BEFORE_BY_ANOTHER = [
+    Item(T0, T0, "db/Slow", "firing", "a"),
+    Item(T0 + 1, T0 + 1, "db/Slow", "firing", "a"),
+    Item(T0 - SECOND, T0 + 1, "db/Slow", "firing", "b"),
+]
+"""The replica of whoever spoke last is that of the alert, though the first row to come is not the first to be judged."""
+
+_SAID_BETWEEN_BY_ANOTHER = [
+    Item(T0, T0, "db/Slow", "firing", "a"),
+    Item(T0 + SECOND, T0 + SECOND, "db/Slow", "firing", "a"),
+    Item(T0 + SECOND - 1, T0 + SECOND, "db/Slow", "firing", "b"),
+]
+
+
+def of_one_replica(items: list[Item]) -> list[Item]:
+    """Let all speak as one: whether an item changes a label outside the identity hangs on when the others are heard, too."""
+    return few([msgspec.structs.replace(item, replica="a") for item in items])
+
+
+@given(folded.map(of_one_replica), cuts)
+@example(_ENDED_AS_IT_BEGAN, [])
+@example(_SAID_BEFORE_BY_ANOTHER, [])
+@example(_SAID_BETWEEN_BY_ANOTHER, [])
 def test_of_a_run_of_items_each_has_its_own_verdict(items: list[Item], places: list[int]) -> None:
     """However they are cut into frames, and so folded or not."""
     control = CONTROLS["default"]
@@ -134,6 +164,21 @@ def test_of_a_run_of_items_each_has_its_own_verdict(items: list[Item], places: l
         follow(machine, frames_of(batches, control))
     once, again = machines
     assert once.verdicts == again.verdicts
+
+
+@pytest.mark.parametrize("places", [[], [1, 2, 3]])
+def test_labels_outside_the_identity_are_those_of_who_spoke_last_not_of_who_was_heard_last(places: list[int]) -> None:
+    control, minute = CONTROLS["default"], T0 + MINUTE
+    said = [
+        Item(T0, T0, "db/Down", "firing", "a"),
+        Item(T0 + MINUTE // 2, T0 + MINUTE // 2, "db/Down", "firing", "a"),
+        Item(minute, minute, "db/Down", "firing", "a"),
+        Item(minute - SECOND, minute, "db/Down", "firing", "b"),
+    ]
+    machine = a_machine(control)
+    follow(machine, frames_of(split([item.written() for item in said], places), control))
+    (alert,) = machine.lifecycle.alerts.values()
+    assert alert.labels["replica"] == "a"
 
 
 def test_an_index_follows_an_onset_that_moves_back_when_a_hold_is_met() -> None:

@@ -108,7 +108,7 @@ class Lifecycle:
                 alert.before, alert.last_seen, alert.recent = last, ats.pop(), tuple(ats)
             else:
                 alert.hear([first, *extras.get(row, _NOTHING).more], position)
-            if row in news:
+            if row in news and frame.lasts[row] >= last:
                 updates += self._relabel(alert, news[row].labels)
             if not alert.is_changed:
                 alert.is_changed = True
@@ -199,6 +199,7 @@ class Lifecycle:
     def _wait(self, frame: Frame, row: int, alert: Alert | None) -> None:
         """Queue a row that may be a turn. An alert seen for the first time is remembered at once, with the labels its row brought."""
         news = frame.news.get(row)
+        labels = news.labels if news is not None and self._has_free_labels else None
         if alert is None:
             alert, news = self._meet(frame.fingerprints[row], news), None
         extra = frame.extras.get(row, _NOTHING)
@@ -214,7 +215,7 @@ class Lifecycle:
             extra.expires,
             news.annotations if news is not None else None,
             news.value if news is not None else None,
-            labels=news.labels if news is not None and self._has_free_labels else None,
+            labels=labels,
         )
         for one in split_turn(turn):
             self._queue(alert, one)
@@ -379,7 +380,7 @@ class Lifecycle:
         return self._clear(alert, turn.at, instant)
 
     def _put_back(self, alert: Alert, after: Instant) -> None:
-        """Queue firing times later than what may end the stretch again, to count where they belong. Their items have their verdicts."""
+        """Queue firing times later than what may end the stretch again, to count where they belong. Their items count as repeats so far."""
         if alert.last_seen > after:
             self._queue_again(alert, [at for at in (*alert.recent, alert.last_seen) if at > after])
         alert.recent = ()
@@ -459,10 +460,9 @@ class Lifecycle:
         alert.expiry = rule.expiry if rule.expiry is not None else self._default_expiry(alert.origin)
 
     def _count(self, turn: Turn, verdict: Verdict) -> None:
-        """Give a turn's first item its verdict; the others of its run are repeats."""
-        if turn.count:
-            self.verdicts[verdict] += 1
-            self.verdicts[_REPEAT] += turn.count - 1
+        """Give a turn's first item its verdict; the others of its run are repeats, as one that was put back was taken for."""
+        self.verdicts[verdict] += 1
+        self.verdicts[_REPEAT] += turn.count - 1
 
     def _move(self, alert: Alert, move: AlertMove) -> None:
         alert.state = next_alert_state(alert.state, move)

@@ -164,8 +164,11 @@ class Turn(msgspec.Struct, array_like=True, gc=False):
 
 
 def split_turn(turn: Turn) -> list[Turn]:
-    """Answer a run as turns: one for firing items; one per time for resolved ones, since each may end another stretch."""
-    if not turn.more or turn.status == Status.FIRING:
+    """Answer a run as turns: one for firing items; one per time for resolved ones, since each may end another stretch.
+
+    And one per time where firing items bring labels outside the identity: what others say between two of them may change these.
+    """
+    if not turn.more or (turn.status == Status.FIRING and turn.labels is None):
         return [turn]
     rest = [msgspec.structs.replace(turn, effect=at, at=at, count=1, more=[]) for at in turn.more]
     return [msgspec.structs.replace(turn, count=turn.count - len(rest), more=[]), *rest]
