@@ -109,7 +109,7 @@ def test_revisions_of_an_incident_grow_and_its_last_one_is_what_the_command_prin
         document = document_of(message)
         assert document["revision"] > last.get(key, {"revision": 0})["revision"]
         last[key] = document
-    ended = correlator("incidents", "--config", judged, "--json")
+    ended = correlator("incidents", "--all", "--config", judged, "--json")
     printed = {document["id"]: document for document in map(json.loads, ended.stdout.splitlines())}
     assert printed == last
 
