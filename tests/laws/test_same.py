@@ -4,7 +4,7 @@ from itertools import pairwise
 from random import Random
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from correlator.correlate.lifecycle import MEMORY_LEAST
@@ -17,7 +17,7 @@ from correlator.model.instant import MINUTE
 
 from tests.builders import T0, a_tick, follow, frames_of, over_the_log
 from tests.laws.canonical import Canonical, canonical
-from tests.laws.streams import GAPS, REORDER, Item, controls, streams
+from tests.laws.streams import CONTROLS, GAPS, REORDER, Item, controls, streams
 
 LONG: tuple[int, ...] = (*GAPS, 61 * MINUTE, 25 * 60 * MINUTE)
 
@@ -120,6 +120,14 @@ def read_at(intake: Intake, instant: int, mine: list[Item]) -> list[Frame]:
     return [frame for _, frame in (*output.frames, *intake.tick(instant).frames)]
 
 
+_TWO_ENDS_FOR_ONE_TIME = [
+    Item(T0, T0, "db/Down", "firing", "a"),
+    Item(T0 - REORDER - 1, T0, "web/Page", "firing", "a", 1),
+    Item(T0 - REORDER - 1, T0, "web/Page", "firing", "a", 10_000),
+]
+"""Late statements that differ in nothing but the end they name: what they say must order them, not who was read first."""
+
+
 @given(
     items=streams(),
     partition_of=st.lists(st.integers(0, 2), min_size=24, max_size=24),
@@ -127,6 +135,7 @@ def read_at(intake: Intake, instant: int, mine: list[Item]) -> list[Frame]:
     lags=st.lists(st.integers(0, 50_000), max_size=5),
     control=controls,
 )
+@example(items=_TWO_ENDS_FOR_ONE_TIME, partition_of=[0, 1] + [0] * 22, partitions=2, lags=[], control=CONTROLS["default"])
 def test_any_split_over_partitions_gives_the_same(
     items: list[Item], partition_of: list[int], *, partitions: int, lags: list[int], control: Control
 ) -> None:

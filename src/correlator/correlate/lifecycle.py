@@ -62,7 +62,7 @@ class Lifecycle:
         self.noted: list[Alert] = []
         self.guessed: list[Alert] = []
         self.order = 0
-        self._turns: list[tuple[Instant, Instant, bytes, int, int, Turn]] = []
+        self._turns: list[tuple[Instant, Instant, bytes, int, Instant, int, Turn]] = []
         self._fresh: dict[int, Turn] = {}
         self._timer_due: Instant = NEVER
         self._is_timer_known = False
@@ -169,7 +169,7 @@ class Lifecycle:
                 self.alerts[key[1:]] = unpack_alert(key, value)
             else:
                 turn = unpack_turn(value)
-                self._turns.append((turn.effect, turn.at, turn.fingerprint, turn.status, turn.order, turn))
+                self._turns.append((turn.effect, turn.at, turn.fingerprint, turn.status, turn.expires or 0, turn.order, turn))
         heapify(self._turns)
         for entry in self._turns:
             self.alerts[entry[2]].waiting += 1
@@ -264,7 +264,7 @@ class Lifecycle:
         self.order += 1
         turn.order = self.order
         self._fresh[turn.order] = turn
-        heappush(self._turns, (turn.effect, turn.at, turn.fingerprint, turn.status, turn.order, turn))
+        heappush(self._turns, (turn.effect, turn.at, turn.fingerprint, turn.status, turn.expires or 0, turn.order, turn))
 
     # Judgement
 
