@@ -54,7 +54,6 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
 
 NEW: Final = Placement()
 _PENDING = IncidentState.PENDING
-_SAME = Relation.SAME
 _CHANCE: Final = (-NEW_FAULT, 0, b"", "")
 """What a case must rank below: by the sum of its scores, negative, when its incident began, that one's first member, and its id."""
 

@@ -97,8 +97,7 @@ class Machine:
         self.sources = Sources(self.control.rules.time.max_hold)
         self.lifecycle = Lifecycle(self.control.rules)
         self.book = IncidentBook(self.control.rules, domain, drafts=drafts)
-        self._grouper = Grouper(self.control.topology, self.control.rules.grouping)
-        self._guesser = Grouper(self.control.topology, self.control.rules.grouping)
+        self._rebuild_groups()
         self._guesses = guesses
         self._drafts = drafts
         self._decides = decisions
@@ -490,8 +489,9 @@ class Machine:
 
     def _decide_moves(self) -> None:
         """Write down the moves of incidents as a whole, before what is decided next."""
-        self._decisions += move_decisions(self.book.moves, self._digest) if self._decides else ()
-        self.book.moves = []
+        if self.book.moves:
+            self._decisions += move_decisions(self.book.moves, self._digest) if self._decides else ()
+            self.book.moves = []
 
 
 def _stand_in(labels: dict[str, str], group_by: tuple[str, ...]) -> str:
