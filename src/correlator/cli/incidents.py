@@ -12,11 +12,13 @@ from rich.table import Table
 
 from correlator.cli.errors import FailedError, explained
 from correlator.cli.service import config_option, embedded_option, opened_log, settings_of
+from correlator.cli.sought import Source, find_incident, incident_partitions
 from correlator.cli.whole import whole_incident
 from correlator.config.settings import Settings
 from correlator.model.incident import IncidentDocument, IncidentState
-from correlator.runtime.dossier import Found, find_incidents, history_of
-from correlator.runtime.ports import Batch, Log, Reader, Refused, TopicPartition, Transient
+from correlator.runtime.dossier import history_of
+from correlator.runtime.ports import Batch, Log, Reader, TopicPartition, Transient
+from correlator.runtime.published import PublishedLog
 from correlator.runtime.topics import Topics
 
 _RECORDS = 500
@@ -24,7 +26,6 @@ _POLL_MS = 250
 _AWAY_S = 1.0
 _NUMBERS = ("alerts", "firing")
 _WIDEST = 10_000
-_NAMED_MOST = 5
 
 
 @click.command()
@@ -45,7 +46,7 @@ def incidents(start: str | None, *, config: str | None, embedded: Path | None, i
     with explained():
         settings = settings_of(config)
         if start is not None:
-            click.echo(asyncio.run(_one(settings, embedded, start, as_json=as_json)), nl=as_json)
+            click.echo(asyncio.run(_one(settings, Source(config, embedded, None), start, as_json=as_json)), nl=as_json)
             return
         try:
             if follow:
@@ -56,28 +57,15 @@ def incidents(start: str | None, *, config: str | None, embedded: Path | None, i
             return
 
 
-async def _one(settings: Settings, embedded: Path | None, start: str, *, as_json: bool) -> str:
+async def _one(settings: Settings, source: Source, start: str, *, as_json: bool) -> str:
     """Answer one incident whole: its text, or its newest document."""
     topics = Topics(settings.prefix)
-    async with opened_log(settings, embedded, must_exist=True) as log:
-        await _partitions(log, topics.incidents)
-        found = _only(await find_incidents(log, topics, start.strip().lower()), start)
+    async with opened_log(settings, source.embedded, must_exist=True) as log:
+        await incident_partitions(log, topics)
+        found = await find_incident(PublishedLog(log, topics), start, source)
         if as_json:
             return found.body.decode()
         return whole_incident(msgspec.json.decode(found.body, type=IncidentDocument), await history_of(log, topics, found))
-
-
-def _only(found: list[Found], start: str) -> Found:
-    """Answer the one incident that was asked for. Raises `FailedError` when it is none, or could be several."""
-    if not found:
-        message = f"no incident's id begins with '{start}'; `correlator incidents` with the same options lists them"
-        raise FailedError(message)
-    if len(found) > 1:
-        named = ", ".join([one.id for one in found[:_NAMED_MOST]])
-        more = f" and {len(found) - _NAMED_MOST} more" if len(found) > _NAMED_MOST else ""
-        message = f"{len(found)} incidents have ids that begin with '{start}': {named}{more}; give more of the id"
-        raise FailedError(message)
-    return found[0]
 
 
 async def _newest(settings: Settings, embedded: Path | None) -> list[bytes]:
@@ -113,8 +101,8 @@ async def _follow(settings: Settings, embedded: Path | None, *, as_json: bool) -
 
 async def documents(log: Log, settings: Settings, *, is_endless: bool) -> AsyncGenerator[tuple[bytes, bytes | None], None]:
     """Read all partitions of the incidents topic in turn; ends when all are read, unless `is_endless`."""
-    topic = Topics(settings.prefix).incidents
-    partitions = [TopicPartition(topic, number) for number in range(await _partitions(log, topic))]
+    topics = Topics(settings.prefix)
+    partitions = [TopicPartition(topics.incidents, number) for number in range(await incident_partitions(log, topics))]
     readers = [log.reader(tp) for tp in partitions]
     ends = [(await log.bounds(tp)) for tp in partitions]
     for reader, (first, _) in zip(readers, ends, strict=True):
@@ -149,14 +137,6 @@ async def _patiently(reader: Reader) -> Batch:
         if is_told:
             click.echo("it is back", err=True)
         return batch
-
-
-async def _partitions(log: Log, topic: str) -> int:
-    try:
-        return await log.partitions(topic)
-    except Refused as error:
-        message = f"no incidents yet; start `correlator run` with the same options ({error})"
-        raise FailedError(message) from error
 
 
 def one_line(document: IncidentDocument) -> str:

@@ -20,7 +20,7 @@ from correlator.model.explanation import Seen
 from correlator.model.rule import Identity
 from correlator.runtime.dossier import Found
 from correlator.runtime.files import check_readable, read_records
-from correlator.runtime.ports import Refused
+from correlator.runtime.ports import Log, Refused
 from correlator.runtime.published import Published, PublishedFolder, PublishedLog
 from correlator.runtime.topics import Topics
 
@@ -72,11 +72,16 @@ async def opened(source: Source) -> AsyncIterator[Published]:
     settings = settings_of(source.config)
     topics = Topics(settings.prefix)
     async with opened_log(settings, source.embedded, must_exist=True) as log:
-        try:
-            await log.partitions(topics.incidents)
-        except Refused as error:
-            raise FailedError(f"no incidents yet; start `correlator run` with the same options ({error})") from error
+        await incident_partitions(log, topics)
         yield PublishedLog(log, topics)
+
+
+async def incident_partitions(log: Log, topics: Topics) -> int:
+    """Answer how many partitions incidents have. Raises `FailedError` where nothing was ever judged."""
+    try:
+        return await log.partitions(topics.incidents)
+    except Refused as error:
+        raise FailedError(f"no incidents yet; start `correlator run` with the same options ({error})") from error
 
 
 async def find_incident(published: Published, start: str, source: Source) -> Found:
@@ -85,7 +90,7 @@ async def find_incident(published: Published, start: str, source: Source) -> Fou
     if len(found) == 1:
         return found[0]
     if found:
-        raise FailedError(_several(start, [one.id for one in found], "incidents"))
+        raise FailedError(_several(start, [one.id for one in found], "incidents have ids that begin", of="the id"))
     hint = _hint(start, [one.id for one in await published.incidents("")])
     raise FailedError(f"no incident's id begins with '{start}'{hint}; {source.listed}")
 
@@ -98,7 +103,8 @@ async def find_named(published: Published, start: str, source: Source) -> Sought
     if len(incidents) + len(alerts) == 1:
         return Sought(incidents, alerts)
     if incidents or alerts:
-        raise FailedError(_several(start, [*[one.id for one in incidents], *[one.fingerprint for one in alerts]], "incidents and alerts"))
+        names = [*[one.id for one in incidents], *[one.fingerprint for one in alerts]]
+        raise FailedError(_several(start, names, "incidents and alerts begin", of="it"))
     hint = _hint(start, [*[one.id for one in await published.incidents("")], *seen])
     raise FailedError(
         f"no incident's id and no alert's fingerprint begins with '{start}'{hint}; {source.listed}; an alert can be named by its labels "
@@ -167,10 +173,10 @@ def _named(body: bytes) -> _Named:
         return _Named()
 
 
-def _several(start: str, names: list[str], nouns: str) -> str:
+def _several(start: str, names: list[str], begin: str, *, of: str) -> str:
     shown = ", ".join(names[:_NAMED_MOST])
     more = f" and {len(names) - _NAMED_MOST} more" if len(names) > _NAMED_MOST else ""
-    return f"{len(names)} {nouns} begin with '{start}': {shown}{more}; give more of it"
+    return f"{len(names)} {begin} with '{start}': {shown}{more}; give more of {of}"
 
 
 def _hint(start: str, names: Collection[str]) -> str:
