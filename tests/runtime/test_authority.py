@@ -30,7 +30,7 @@ SHOP, BANK = a_company("cart", "checkout"), a_company("ledger")
 async def an_authority(log: MemoryLog, control: Control) -> tuple[Authority, Telemetry]:
     telemetry = Telemetry()
     authority = Authority(log, SETTINGS, domains=1, telemetry=telemetry)
-    await authority.open()
+    await authority.open(None)
     await authority.put_in_force(control)
     return authority, telemetry
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from correlator.cli.replay import load_control
-from correlator.cli.service import settings_of
+from correlator.cli.service import alongside, settings_of
 from correlator.config.files import STDIN
 from correlator.config.problem import ConfigError
 from correlator.config.settings import Settings
@@ -66,13 +66,9 @@ async def reloading(
     """Put the files in force as they are at each SIGHUP, once the log is `opened` if it is not yet."""
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    task = asyncio.create_task(_reload_on(hangup, files, put_in_force, telemetry=telemetry, opened=opened))
-    task.add_done_callback(_tell_fault)
-    try:
+    async with alongside(_reload_on(hangup, files, put_in_force, telemetry=telemetry, opened=opened)) as task:
+        task.add_done_callback(_tell_fault)
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _reload_on(

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from correlator.cli.errors import FailedError, explained
 from correlator.cli.reload import Files, refuse_hangup, reloading
-from correlator.cli.service import config_option, embedded_option, json_line, opened_log, settings_of
+from correlator.cli.service import alongside, config_option, embedded_option, json_line, opened_log, settings_of
 from correlator.cli.workers import beside_http, supervised
 from correlator.config.settings import Settings
 from correlator.frames.control import Control
@@ -131,9 +131,5 @@ class _Run:
     async def _beside(self, worker: Worker, *, until_idle: bool) -> None:
         """Work as one of several: the supervisor answers HTTP for all, and puts rules in force."""
         refuse_hangup()
-        telling = asyncio.create_task(tell_supervisor(self._readiness, worker.stop))
-        try:
+        async with alongside(tell_supervisor(self._readiness, worker.stop)):
             await worker.run(until_idle=until_idle)
-        finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)

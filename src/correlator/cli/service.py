@@ -4,11 +4,11 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -104,6 +104,17 @@ async def _on_kafka_patiently(settings: Settings, instance: str | None, *, patie
             _logger.warning("%s; trying again in %s s", error if pause is OPENING_S[0] else error.__cause__, pause)
         await asyncio.sleep(pause)
     raise AssertionError("pauses never end")
+
+
+@asynccontextmanager
+async def alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Let something run while the body does; behind that it is cancelled and waited for."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def json_line(values: dict[str, object]) -> str:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from correlator.cli.errors import FailedError
 from correlator.cli.reload import Files, reloading
-from correlator.cli.service import opened_log
+from correlator.cli.service import alongside, opened_log
 from correlator.config.settings import Settings, settings_text
 from correlator.frames.control import Control
 from correlator.intake.route import Router
@@ -66,21 +66,11 @@ class _Office:
         async with opened_log(self._settings, None, patience_s=patience_s, on_wait=tell) as log:
             domains = len(Router(control.topology).domains)
             authority = Authority(log, self._settings, domains=domains, telemetry=self._telemetry)
-            await until_open(partial(_opened, authority, control), self.readiness)
+            await until_open(partial(authority.open, control), self.readiness)
             for name in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(name, supervisor.stop.set)
-            watching = asyncio.create_task(authority.watch())
-            try:
-                async with reloading(self._files, authority.put_in_force, self._telemetry):
-                    await supervisor.run()
-            finally:
-                watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
-
-
-async def _opened(authority: Authority, control: Control) -> None:
-    await authority.open()
-    await authority.put_in_force(control)
+            async with alongside(authority.watch()), reloading(self._files, authority.put_in_force, self._telemetry):
+                await supervisor.run()
 
 
 async def beside_http(listen: str, app: ASGIApp, work: Callable[[], Awaitable[None]]) -> None:

@@ -42,8 +42,8 @@ class Authority:
         self._told = ""
         self._has_looked = False
 
-    async def open(self) -> None:
-        """Open the topics, and look whether the log remembers our positions.
+    async def open(self, control: Control | None) -> None:
+        """Open the topics, look whether the log remembers our positions, and put `control` in force if there is one.
 
         Raises Transient, Refused where topics are otherwise or a position was forgotten, and StoppedError where the log cannot be read.
         """
@@ -54,6 +54,8 @@ class Authority:
             await refuse_forgotten(self._log, self._topics, raw=tps, domains=self._domains)
         except (FrameError, NewerVersionError) as error:
             raise stopped("looking for positions", self._topics.frames, error) from error
+        if control is not None:
+            await self.put_in_force(control)
 
     async def put_in_force(self, control: Control) -> bool:
         """Put rules and topology in force for all workers; answer whether they were not yet.

@@ -186,7 +186,7 @@ class Worker:
         return await self._authority.put_in_force(control)
 
     async def _run_all(self) -> None:
-        await until_open(self._open, self._readiness)
+        await until_open(partial(self._authority.open, None if self._is_follower else self._control), self._readiness)
         self._readiness.not_ready("restore", "restoring state")
         self._readiness.ready(STARTING)
         self.opened.set()
@@ -247,12 +247,6 @@ class Worker:
         self._telemetry.release(f"{tp.topic}-{tp.partition}")
         self._readiness.ready(place.name)
         self._look_restored()
-
-    async def _open(self) -> None:
-        """Open the topics and put the rules in force."""
-        await self._authority.open()
-        if not self._is_follower:
-            await self._authority.put_in_force(self._control)
 
     async def _attempt(self, place: _Place) -> None:
         """Make a task and run it; return when another may be made: after a passing failure, a fence, or behind bad input.
